@@ -1,0 +1,104 @@
+//! The projected feature of an encoder, as the encoder made it: raw, because fusion needs the norm.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// Names one encoder: its weights and its preprocessing. Embeddings of two models never mix.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ModelId(Arc<str>);
+
+impl ModelId {
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModelId({})", self.0)
+    }
+}
+
+/// A raw projected feature, shape `[d]`, f32, not normalised, with the model that made it.
+///
+/// Every value is finite and the norm is greater than zero, so that `N(x) = x/‖x‖` exists.
+#[derive(Clone, PartialEq)]
+pub struct Embedding {
+    model: ModelId,
+    values: Arc<[f32]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EmbeddingError {
+    #[error("an embedding of model {model} has no values")]
+    Empty { model: ModelId },
+    #[error("an embedding of model {model} is not finite at index {index}")]
+    NotFinite { model: ModelId, index: usize },
+    #[error("an embedding of model {model} has norm zero and no direction")]
+    ZeroNorm { model: ModelId },
+}
+
+impl Embedding {
+    /// Checks the values once; they are trusted after.
+    ///
+    /// # Errors
+    /// No values, a NaN or infinite one, or a norm of zero.
+    pub fn new(model: ModelId, values: impl Into<Arc<[f32]>>) -> Result<Self, EmbeddingError> {
+        let values = values.into();
+        if values.is_empty() {
+            return Err(EmbeddingError::Empty { model });
+        }
+        if let Some(index) = values.iter().position(|x| !x.is_finite()) {
+            return Err(EmbeddingError::NotFinite { model, index });
+        }
+        let embedding = Self { model, values };
+        let norm = embedding.norm();
+        if norm > 0.0 && norm.is_finite() {
+            Ok(embedding)
+        } else {
+            Err(EmbeddingError::ZeroNorm { model: embedding.model })
+        }
+    }
+
+    pub fn model(&self) -> &ModelId {
+        &self.model
+    }
+
+    pub fn dim(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The raw values, length `dim()`.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Euclidean length, summed in f64.
+    pub fn norm(&self) -> f32 {
+        self.values.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32
+    }
+
+    /// `N(x) = x/‖x‖`, length `dim()`.
+    pub fn unit(&self) -> Vec<f32> {
+        let norm = self.norm();
+        self.values.iter().map(|x| x / norm).collect()
+    }
+}
+
+impl fmt::Debug for Embedding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Embedding({}, d = {}, ‖x‖ = {})", self.model, self.dim(), self.norm())
+    }
+}
