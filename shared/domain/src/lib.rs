@@ -1,6 +1,16 @@
-//! Types and mathematics of composed image retrieval: ids, embeddings, fusion, similarity, the
-//! (α, β) plane, candidates and their merge. No tokio, no I/O: what crosses NATS is `weimocir-wire`'s.
+//! Types and mathematics of composed image retrieval: ids, embeddings, fusion, similarity,
+//! candidates and their merge. No tokio, no I/O: what crosses NATS is `weimocir-wire`'s.
 
+mod candidate;
 mod embedding;
+mod fusion;
+mod ids;
+mod similarity;
+mod weights;
 
+pub use candidate::{Candidate, CaptionSimilarity, TopK, merge};
 pub use embedding::{Embedding, EmbeddingError, ModelId};
+pub use fusion::{FusionError, fuse};
+pub use ids::{Collection, IdError, ImageId, Revision, Shard};
+pub use similarity::{Composed, Similarities, dot};
+pub use weights::{Alpha, Beta, TextReference, WeightError};
