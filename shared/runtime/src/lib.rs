@@ -1,1 +1,32 @@
-//! To come.
+//! The one crate that names async-nats: connecting, provisioning, the worker loop, request-reply,
+//! the object store, dead letters, drain and telemetry. What the messages mean is `weimocir-wire`'s.
+
+mod collections;
+mod connect;
+mod dead;
+mod delivery;
+mod log;
+mod pictures;
+mod provision;
+mod request;
+mod serve;
+mod shutdown;
+mod status;
+mod submit;
+mod telemetry;
+mod worker;
+
+pub use collections::{CollectionError, Collections};
+pub use connect::{Bus, BusError, NatsArgs, Patience};
+pub use dead::{DeadLetter, DeadLetters};
+pub use delivery::{Delivery, Failure};
+pub use log::{LogEntry, LogIdentity, ShardLog};
+pub use pictures::{PictureError, Pictures};
+pub use request::Replies;
+pub use serve::{Asked, Service};
+pub use shutdown::{on_signal, run};
+pub use status::{Backlog, WorkerInfo};
+pub use submit::SubmitError;
+pub use telemetry::{LogFormat, TelemetryArgs};
+pub use tokio_util::sync::CancellationToken;
+pub use worker::{Pull, work};

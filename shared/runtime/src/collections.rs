@@ -1,0 +1,133 @@
+//! Collections and the one model that each is bound to.
+
+use async_nats::jetstream::kv;
+use futures::TryStreamExt;
+use weimocir_domain::{Collection, ModelId, Shard};
+use weimocir_wire::{Encoding, decode, encode, vectors::CollectionRecord};
+
+use crate::{Bus, BusError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum CollectionError {
+    #[error("there is no collection `{name}`{}", others(known))]
+    Unknown { name: Collection, known: Vec<Collection> },
+    #[error(
+        "collection `{name}` is bound to the model {bound}, and this is {offered}: vectors of two models cannot be mixed. Use that model, or another collection"
+    )]
+    ModelMix { name: Collection, bound: ModelId, offered: ModelId },
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+fn others(known: &[Collection]) -> String {
+    match known {
+        [] => "; none has been made yet: `weimocir ingest` makes one".to_owned(),
+        some => {
+            let names: Vec<_> = some.iter().map(Collection::as_str).collect();
+            format!("; there are: {}", names.join(", "))
+        }
+    }
+}
+
+/// The register of collections, in a key-value bucket.
+#[derive(Debug, Clone)]
+pub struct Collections {
+    bus: Bus,
+    bucket: kv::Store,
+}
+
+impl Collections {
+    /// # Errors
+    /// The server refuses the bucket.
+    pub async fn open(bus: &Bus) -> Result<Self, BusError> {
+        Ok(Self { bucket: bus.collections_bucket().await?, bus: bus.clone() })
+    }
+
+    /// # Errors
+    /// A collection that was never made, or a server that does not answer.
+    pub async fn get(&self, name: &Collection) -> Result<CollectionRecord, CollectionError> {
+        match self.entry(name).await? {
+            Some((record, _)) => Ok(record),
+            None => {
+                let known = self.list().await?.into_iter().map(|record| record.name).collect();
+                Err(CollectionError::Unknown { name: name.clone(), known })
+            }
+        }
+    }
+
+    pub async fn list(&self) -> Result<Vec<CollectionRecord>, BusError> {
+        let failed = |e: String| BusError::failed("list the collections", e);
+        let keys = self.bucket.keys().await.map_err(|e| failed(e.to_string()))?;
+        let mut names: Vec<String> = keys.try_collect().await.map_err(|e| failed(e.to_string()))?;
+        names.sort();
+        let mut records = Vec::with_capacity(names.len());
+        for name in names {
+            let name = name.parse().map_err(|e| BusError::failed("list the collections", e))?;
+            records.extend(self.entry(&name).await?.map(|(record, _)| record));
+        }
+        Ok(records)
+    }
+
+    /// The collection, made with `shards` shards and their logs if it is new.
+    pub async fn ensure(&self, name: &Collection, shards: u16) -> Result<CollectionRecord, BusError> {
+        if self.entry(name).await?.is_none() {
+            let record = CollectionRecord { name: name.clone(), shards, model: None };
+            let value = encode(&record, Encoding::Json).map_err(|e| BusError::failed("name a collection", e))?;
+            match self.bucket.create(name.as_str(), value.into()).await {
+                Ok(_) => tracing::info!(collection = %name, shards, "collection made"),
+                Err(e) if e.kind() == kv::CreateErrorKind::AlreadyExists => {}
+                Err(e) => return Err(BusError::failed(format!("make the collection `{name}`"), e)),
+            }
+        }
+        let Some((record, _)) = self.entry(name).await? else {
+            return Err(BusError::failed(format!("make the collection `{name}`"), "it is gone again"));
+        };
+        for shard in 0..record.shards {
+            self.bus.provision_log(name, Shard(shard)).await?;
+        }
+        Ok(record)
+    }
+
+    /// Binds the collection to `model`, once and for all.
+    ///
+    /// # Errors
+    /// It is bound to another model, or does not exist.
+    pub async fn bind(&self, name: &Collection, model: &ModelId) -> Result<CollectionRecord, CollectionError> {
+        loop {
+            let Some((mut record, revision)) = self.entry(name).await? else {
+                return self.get(name).await;
+            };
+            match &record.model {
+                Some(bound) if bound == model => return Ok(record),
+                Some(bound) => {
+                    return Err(CollectionError::ModelMix {
+                        name: name.clone(),
+                        bound: bound.clone(),
+                        offered: model.clone(),
+                    });
+                }
+                None => record.model = Some(model.clone()),
+            }
+            let action = format!("bind the collection `{name}` to {model}");
+            let value = encode(&record, Encoding::Json).map_err(|e| BusError::failed(&action, e))?;
+            match self.bucket.update(name.as_str(), value.into(), revision).await {
+                Ok(_) => return Ok(record),
+                // because: another worker was first; look again at what it wrote
+                Err(e) if e.kind() == kv::UpdateErrorKind::WrongLastRevision => {}
+                Err(e) => return Err(BusError::failed(action, e).into()),
+            }
+        }
+    }
+
+    async fn entry(&self, name: &Collection) -> Result<Option<(CollectionRecord, u64)>, BusError> {
+        let action = || format!("read the record of the collection `{name}`");
+        let entry = self.bucket.entry(name.as_str()).await.map_err(|e| BusError::failed(action(), e))?;
+        match entry {
+            Some(entry) if entry.operation == kv::Operation::Put => {
+                let record = decode(&entry.value, Encoding::Json).map_err(|e| BusError::failed(action(), e))?;
+                Ok(Some((record, entry.revision)))
+            }
+            _ => Ok(None),
+        }
+    }
+}

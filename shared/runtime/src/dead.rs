@@ -1,0 +1,227 @@
+//! Dead letters: written by the worker loop, read, retried and dropped by people.
+
+use std::time::Duration;
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        consumer::{AckPolicy, DeliverPolicy, pull},
+        stream::Stream,
+    },
+};
+use futures::StreamExt;
+use weimocir_domain::Revision;
+use weimocir_wire::{dead, names::DEAD_STREAM, subjects};
+
+use crate::{Bus, BusError, Delivery};
+
+/// A delivery that was given up.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct DeadLetter {
+    /// Its number, by which it is shown, retried and dropped.
+    pub number: u64,
+    pub step: String,
+    pub reason: String,
+    pub attempts: u64,
+    pub at: String,
+    pub image: Option<String>,
+    /// The original's sequence in the work stream.
+    pub sequence: Option<u64>,
+    /// Where the original was published.
+    pub subject: String,
+    #[serde(skip)]
+    pub payload: Vec<u8>,
+}
+
+impl Bus {
+    /// Stores a dead letter and waits until the server has it.
+    pub(crate) async fn bury(
+        &self,
+        step: &str,
+        delivery: &Delivery,
+        reason: &str,
+    ) -> Result<(), BusError> {
+        let attempts = delivery.attempts().to_string();
+        let Revision(sequence) = delivery.revision();
+        let letter = Letter {
+            step,
+            reason,
+            attempts: &attempts,
+            subject: delivery.subject(),
+            sequence: &sequence.to_string(),
+            payload: delivery.payload(),
+        };
+        self.publish_letter(letter).await
+    }
+
+    /// A dead letter about a message of a shard's log, which stays where it is.
+    pub async fn bury_log_entry(&self, step: &str, entry: &crate::LogEntry, reason: &str) -> Result<(), BusError> {
+        let sequence = entry.sequence.to_string();
+        let letter = Letter {
+            step,
+            reason,
+            attempts: "1",
+            subject: &entry.subject,
+            sequence: &sequence,
+            payload: &entry.payload,
+        };
+        self.publish_letter(letter).await
+    }
+
+    async fn publish_letter(&self, letter: Letter<'_>) -> Result<(), BusError> {
+        let failed = |e: String| BusError::failed(format!("store a dead letter of {}", letter.step), e);
+        let mut headers = HeaderMap::new();
+        headers.insert(dead::STEP, letter.step);
+        // because: a line break would end the header
+        headers.insert(dead::REASON, letter.reason.replace(['\r', '\n'], " ").as_str());
+        headers.insert(dead::ATTEMPTS, letter.attempts);
+        headers.insert(dead::SUBJECT, letter.subject);
+        headers.insert(dead::SEQUENCE, letter.sequence);
+        if let Some(image) = image_of(letter.payload) {
+            headers.insert(dead::IMAGE, image.as_str());
+        }
+        self.jetstream
+            .publish_with_headers(subjects::dead(letter.step), headers, letter.payload.to_vec().into())
+            .await
+            .map_err(|e| failed(e.to_string()))?
+            .await
+            .map(|_| ())
+            .map_err(|e| failed(e.to_string()))
+    }
+}
+
+struct Letter<'a> {
+    step: &'a str,
+    reason: &'a str,
+    attempts: &'a str,
+    subject: &'a str,
+    sequence: &'a str,
+    payload: &'a [u8],
+}
+
+/// The image that a work message is about, whatever its kind.
+fn image_of(payload: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct About {
+        image: weimocir_domain::ImageId,
+    }
+    weimocir_wire::peek::<About>(payload).map(|about| about.image.to_string())
+}
+
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    bus: Bus,
+    stream: Stream,
+}
+
+impl DeadLetters {
+    /// # Errors
+    /// The stream is missing: nothing was ever provisioned.
+    pub async fn open(bus: &Bus) -> Result<Self, BusError> {
+        let stream = bus
+            .jetstream
+            .get_stream(DEAD_STREAM)
+            .await
+            .map_err(|e| BusError::failed("open the dead letters", e))?;
+        Ok(Self { bus: bus.clone(), stream })
+    }
+
+    /// The number that the last letter has, whatever became of it.
+    pub async fn last_number(&self) -> Result<u64, BusError> {
+        let info = self.stream.get_info().await.map_err(|e| BusError::failed("count the dead letters", e))?;
+        Ok(info.state.last_sequence)
+    }
+
+    /// All letters after `number`, oldest first.
+    pub async fn after(&self, number: u64) -> Result<Vec<DeadLetter>, BusError> {
+        let failed = |e: String| BusError::failed("read the dead letters", e);
+        let info = self.stream.get_info().await.map_err(|e| failed(e.to_string()))?;
+        if info.state.messages == 0 || info.state.last_sequence <= number {
+            return Ok(Vec::new());
+        }
+        let consumer = self
+            .stream
+            .create_consumer(pull::Config {
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: number + 1 },
+                ack_policy: AckPolicy::None,
+                inactive_threshold: Duration::from_secs(10),
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+        let mut letters = Vec::new();
+        let mut left = consumer.cached_info().num_pending as usize;
+        while left > 0 {
+            let mut batch =
+                consumer.fetch().max_messages(left.min(500)).messages().await.map_err(|e| failed(e.to_string()))?;
+            let before = letters.len();
+            while let Some(message) = batch.next().await {
+                let message = message.map_err(|e| failed(e.to_string()))?;
+                let info = message.info().map_err(|e| failed(e.to_string()))?;
+                let at = info.published.to_string();
+                letters.push(letter(info.stream_sequence, at, message.headers.as_ref(), &message.payload));
+            }
+            match letters.len() - before {
+                // because: letters dropped meanwhile are no longer pending
+                0 => break,
+                read => left -= read.min(left),
+            }
+        }
+        Ok(letters)
+    }
+
+    /// # Errors
+    /// There is no such letter.
+    pub async fn get(&self, number: u64) -> Result<DeadLetter, BusError> {
+        let message = self
+            .stream
+            .get_raw_message(number)
+            .await
+            .map_err(|e| BusError::failed(format!("read the dead letter {number}"), e))?;
+        Ok(letter(number, message.time.to_string(), Some(&message.headers), &message.payload))
+    }
+
+    /// Publishes the original again where it was, then drops the letter.
+    ///
+    /// # Errors
+    /// There is no such letter, or the original cannot be published: then the letter stays.
+    pub async fn retry(&self, number: u64) -> Result<(), BusError> {
+        let letter = self.get(number).await?;
+        let failed = |e: String| BusError::failed(format!("retry the dead letter {number}"), e);
+        self.bus
+            .jetstream
+            .publish(letter.subject, letter.payload.into())
+            .await
+            .map_err(|e| failed(e.to_string()))?
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+        self.drop_letter(number).await
+    }
+
+    /// # Errors
+    /// There is no such letter.
+    pub async fn drop_letter(&self, number: u64) -> Result<(), BusError> {
+        self.stream
+            .delete_message(number)
+            .await
+            .map(|_| ())
+            .map_err(|e| BusError::failed(format!("drop the dead letter {number}"), e))
+    }
+}
+
+fn letter(number: u64, at: String, headers: Option<&HeaderMap>, payload: &[u8]) -> DeadLetter {
+    let text = |name: &str| headers.and_then(|h| h.get(name)).map(|value| value.as_str().to_owned());
+    let or_unknown = |name: &str| text(name).unwrap_or_else(|| "unknown".to_owned());
+    let count = |name: &str| text(name).and_then(|n| n.parse().ok());
+    DeadLetter {
+        number,
+        step: or_unknown(dead::STEP),
+        reason: or_unknown(dead::REASON),
+        attempts: count(dead::ATTEMPTS).unwrap_or(1),
+        at,
+        image: text(dead::IMAGE),
+        sequence: count(dead::SEQUENCE),
+        subject: or_unknown(dead::SUBJECT),
+        payload: payload.to_vec(),
+    }
+}

@@ -1,0 +1,109 @@
+//! Streams and buckets: made if missing, brought up to date if not, the same however often it runs.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    kv, object_store,
+    stream::{Config, DiscardPolicy, RetentionPolicy},
+};
+use weimocir_domain::{Collection, Shard};
+use weimocir_wire::{names, subjects};
+
+use crate::{Bus, BusError};
+
+/// Work that waits beyond this is refused to the feed, which slows down.
+// because: 100,000 messages of some 300 bytes stay a small matter for the server
+const WORK_LIMIT: i64 = 100_000;
+
+impl Bus {
+    /// Makes what every worker needs. Any number of workers may do so at once.
+    ///
+    /// # Errors
+    /// The server refuses, for example because its disk or account limits are reached.
+    pub async fn provision(&self) -> Result<(), BusError> {
+        self.stream(work()).await?;
+        self.stream(dead()).await?;
+        self.images_bucket().await?;
+        self.collections_bucket().await?;
+        Ok(())
+    }
+
+    /// Makes the log of one shard.
+    pub(crate) async fn provision_log(
+        &self,
+        collection: &Collection,
+        shard: Shard,
+    ) -> Result<(), BusError> {
+        self.stream(vectors(collection, shard)).await
+    }
+
+    async fn stream(&self, config: Config) -> Result<(), BusError> {
+        let action = format!("provision the stream {}", config.name);
+        self.jetstream
+            .create_or_update_stream(config)
+            .await
+            .map(|_| ())
+            .map_err(|e| BusError::failed(action, e))
+    }
+
+    pub(crate) async fn images_bucket(&self) -> Result<object_store::ObjectStore, BusError> {
+        let failed = |e: String| BusError::failed("provision the object store of pictures", e);
+        match self.jetstream.get_object_store(names::IMAGES_BUCKET).await {
+            Ok(bucket) => Ok(bucket),
+            Err(_) => self
+                .jetstream
+                .create_object_store(object_store::Config {
+                    bucket: names::IMAGES_BUCKET.into(),
+                    description: Some("WeiMoCIR: picture files by image id".into()),
+                    ..Default::default()
+                })
+                .await
+                .map_err(|e| failed(e.to_string())),
+        }
+    }
+
+    pub(crate) async fn collections_bucket(&self) -> Result<kv::Store, BusError> {
+        self.jetstream
+            .create_or_update_key_value(kv::Config {
+                bucket: names::COLLECTIONS_BUCKET.into(),
+                description: "WeiMoCIR: collections and what they are bound to".into(),
+                history: 8,
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| BusError::failed("provision the collections bucket", e))
+    }
+}
+
+fn work() -> Config {
+    Config {
+        name: names::WORK_STREAM.into(),
+        description: Some("WeiMoCIR: work to be done, once each".into()),
+        subjects: vec![subjects::WORK.into()],
+        retention: RetentionPolicy::WorkQueue,
+        discard: DiscardPolicy::New,
+        max_messages: WORK_LIMIT,
+        ..Default::default()
+    }
+}
+
+fn dead() -> Config {
+    Config {
+        name: names::DEAD_STREAM.into(),
+        description: Some("WeiMoCIR: deliveries given up, with reasons".into()),
+        subjects: vec![subjects::DEAD.into()],
+        max_age: Duration::from_secs(30 * 24 * 3600),
+        ..Default::default()
+    }
+}
+
+fn vectors(collection: &Collection, shard: Shard) -> Config {
+    Config {
+        name: names::vectors_stream(collection, shard),
+        description: Some("WeiMoCIR: the last word on every image's parts".into()),
+        subjects: vec![subjects::vectors_of_shard(collection, shard)],
+        max_messages_per_subject: 1,
+        allow_direct: true,
+        ..Default::default()
+    }
+}

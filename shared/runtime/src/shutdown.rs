@@ -1,0 +1,54 @@
+//! A worker's life: start, run until told to stop, finish within a bound, exit.
+
+use std::{future::Future, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+/// How long a worker may take to finish after it was told to stop.
+// because: below the 30 seconds that Kubernetes grants by default
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// A token that is cancelled by SIGTERM or SIGINT.
+///
+/// # Errors
+/// The process may not install signal handlers.
+pub fn on_signal() -> std::io::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = CancellationToken::new();
+    let stop = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    Ok(token)
+}
+
+/// Runs `worker` with a token of [`on_signal`]; one that does not finish in time is left.
+///
+/// # Errors
+/// Whatever the worker fails with.
+pub async fn run<F, E>(worker: impl FnOnce(CancellationToken) -> F) -> Result<(), E>
+where
+    F: Future<Output = Result<(), E>>,
+    E: From<std::io::Error>,
+{
+    let shutdown = on_signal()?;
+    let running = worker(shutdown.clone());
+    tokio::pin!(running);
+    tokio::select! {
+        outcome = &mut running => return outcome,
+        () = shutdown.cancelled() => {}
+    }
+    match tokio::time::timeout(DRAIN, running).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            tracing::warn!("not finished in time; leaving");
+            Ok(())
+        }
+    }
+}

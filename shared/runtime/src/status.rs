@@ -1,0 +1,66 @@
+//! What the pipeline looks like from outside: workers alive, and work that waits.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use weimocir_wire::names::{self, WORK_STREAM};
+
+use crate::{Bus, BusError};
+
+/// A worker that answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    pub name: String,
+    pub id: String,
+    pub version: String,
+    /// What the worker says of itself, such as its model.
+    #[serde(default, rename = "metadata")]
+    pub facts: BTreeMap<String, String>,
+}
+
+/// Deliveries of one step that wait, and that are being worked on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Backlog {
+    pub waiting: u64,
+    pub in_work: u64,
+}
+
+impl Bus {
+    /// Everyone of the pipeline who answers within a moment.
+    pub async fn workers(&self) -> Result<Vec<WorkerInfo>, BusError> {
+        let failed = |e: String| BusError::failed("ask who is alive", e);
+        let inbox = self.client.new_inbox();
+        let mut replies = self.client.subscribe(inbox.clone()).await.map_err(|e| failed(e.to_string()))?;
+        self.client
+            .publish_with_reply("$SRV.INFO", inbox, "".into())
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+        let mut workers = Vec::new();
+        // because: nobody knows how many there are; workers answer in about a millisecond, and
+        // 300 ms without a further one is silence
+        while let Ok(Some(message)) = timeout(Duration::from_millis(300), replies.next()).await {
+            if let Ok(worker) = serde_json::from_slice::<WorkerInfo>(&message.payload)
+                && names::SERVICES.contains(&worker.name.as_str())
+            {
+                workers.push(worker);
+            }
+        }
+        workers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Ok(workers)
+    }
+
+    /// What waits at a durable of the work stream; nothing, if no worker ever attached to it.
+    pub async fn backlog(&self, durable: &str) -> Result<Backlog, BusError> {
+        let failed = |e: String| BusError::failed("read the backlog", e);
+        let stream = self.jetstream.get_stream_no_info(WORK_STREAM).await.map_err(|e| failed(e.to_string()))?;
+        match stream.consumer_info(durable).await {
+            Ok(info) => Ok(Backlog { waiting: info.num_pending, in_work: info.num_ack_pending as u64 }),
+            Err(error) => {
+                tracing::debug!(%error, durable, "no such consumer yet");
+                Ok(Backlog::default())
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The loop of a worker on the work stream: take permits, pull that many, handle each in a task of
+//! its own, settle it by its outcome, and on stop finish what was begun.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use futures::StreamExt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{interval, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use weimocir_wire::names::WORK_STREAM;
+
+use crate::{Bus, BusError, Delivery, Failure};
+
+/// After this many deliveries a message is dead, whether it failed or took its worker with it.
+pub(crate) const MAX_ATTEMPTS: u64 = 6;
+/// How long unfinished work may go on after a stop.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// What a worker pulls, and how much at once.
+#[derive(Debug, Clone)]
+pub struct Pull {
+    /// The step's name in dead letters and logs.
+    pub step: &'static str,
+    /// Shared by all workers of a kind: each message goes to one of them.
+    pub durable: &'static str,
+    pub subjects: Vec<String>,
+    /// Deliveries handled at the same time.
+    pub in_flight: usize,
+    /// A worker that says nothing for this long is taken for dead, and its deliveries go to others.
+    pub ack_wait: Duration,
+}
+
+/// Runs until `shutdown`, then finishes the deliveries begun.
+///
+/// # Errors
+/// The consumer cannot be made, or a handler reported [`Failure::Fatal`].
+pub async fn work<H, F>(
+    bus: &Bus,
+    pull: Pull,
+    handler: H,
+    shutdown: &CancellationToken,
+) -> Result<(), BusError>
+where
+    H: Fn(Arc<Delivery>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let consumer = consumer(bus, &pull).await?;
+    let permits = Arc::new(Semaphore::new(pull.in_flight));
+    let fatal = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        while tasks.try_join_next().is_some() {}
+        let batch = tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = fatal.cancelled() => break,
+            batch = pull_batch(&consumer, &permits) => batch,
+        };
+        let (mut messages, mut taken) = match batch {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::warn!(step = pull.step, %error, "no work can be pulled; trying again");
+                sleep(Duration::from_millis(500)).await;
+                continue;
+            }
+        };
+        while let Some(message) = messages.next().await {
+            let message = match message {
+                Ok(message) => message,
+                Err(error) => {
+                    tracing::debug!(step = pull.step, %error, "the pull ended early");
+                    break;
+                }
+            };
+            let Some(permit) = taken.split(1) else { break };
+            let task = Task { bus: bus.clone(), step: pull.step, ack_wait: pull.ack_wait, fatal: fatal.clone() };
+            let handler = handler.clone();
+            tasks.spawn(async move { task.run(Delivery::new(message), permit, handler).await });
+        }
+    }
+    let unfinished = tasks.len();
+    if timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!(step = pull.step, unfinished, "stopped before all work was finished; it goes to others");
+    }
+    tasks.shutdown().await;
+    match fatal.is_cancelled() {
+        true => Err(BusError::failed(format!("go on with {}", pull.step), "see the error above")),
+        false => Ok(()),
+    }
+}
+
+async fn consumer(bus: &Bus, pull: &Pull) -> Result<PullConsumer, BusError> {
+    let config = pull::Config {
+        durable_name: Some(pull.durable.into()),
+        filter_subjects: pull.subjects.clone(),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: pull.ack_wait,
+        // because: the limit is for all workers of a kind together, and each has its own permits
+        max_ack_pending: 20_000,
+        max_waiting: 10_000,
+        ..Default::default()
+    };
+    bus.jetstream
+        .create_consumer_on_stream(config, WORK_STREAM)
+        .await
+        .map_err(|e| BusError::failed(format!("attach to the work of {}", pull.step), e))
+}
+
+/// Waits for a permit, takes all that are free, and asks the server for that many messages.
+async fn pull_batch(
+    consumer: &PullConsumer,
+    permits: &Arc<Semaphore>,
+) -> Result<(pull::Batch, OwnedSemaphorePermit), BusError> {
+    let closed = |e: tokio::sync::AcquireError| BusError::failed("take a permit", e);
+    let mut taken = permits.clone().acquire_owned().await.map_err(closed)?;
+    let more = permits.available_permits() as u32;
+    if more > 0 && let Ok(rest) = permits.clone().try_acquire_many_owned(more) {
+        taken.merge(rest);
+    }
+    let messages = consumer
+        .batch()
+        .max_messages(taken.num_permits())
+        .expires(Duration::from_millis(500))
+        .messages()
+        .await
+        .map_err(|e| BusError::failed("pull work", e))?;
+    Ok((messages, taken))
+}
+
+struct Task {
+    bus: Bus,
+    step: &'static str,
+    ack_wait: Duration,
+    fatal: CancellationToken,
+}
+
+impl Task {
+    async fn run<H, F>(self, delivery: Delivery, permit: OwnedSemaphorePermit, handler: H)
+    where
+        H: Fn(Arc<Delivery>) -> F,
+        F: Future<Output = Result<(), Failure>>,
+    {
+        let delivery = Arc::new(delivery);
+        let outcome = if delivery.attempts() > MAX_ATTEMPTS {
+            Err(Failure::Reject(format!(
+                "delivered {} times without an outcome: it may have taken its worker with it",
+                delivery.attempts() - 1
+            )))
+        } else {
+            self.while_alive(&delivery, handler(delivery.clone())).await
+        };
+        drop(permit);
+        match Arc::try_unwrap(delivery) {
+            Ok(delivery) => self.settle(delivery, outcome).await,
+            Err(_) => tracing::error!(step = self.step, "a handler kept its delivery; it comes again"),
+        }
+    }
+
+    async fn while_alive(
+        &self,
+        delivery: &Delivery,
+        handling: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        let mut heartbeat = interval(self.ack_wait / 3);
+        heartbeat.tick().await;
+        tokio::pin!(handling);
+        loop {
+            tokio::select! {
+                outcome = &mut handling => return outcome,
+                _ = heartbeat.tick() => delivery.still_working().await,
+            }
+        }
+    }
+
+    async fn settle(&self, delivery: Delivery, outcome: Result<(), Failure>) {
+        let attempts = delivery.attempts();
+        match outcome {
+            Ok(()) => delivery.done().await,
+            Err(Failure::Retry(reason)) if attempts < MAX_ATTEMPTS => {
+                let delay = Duration::from_millis(250) * 4_u32.pow(attempts.min(4) as u32 - 1);
+                tracing::warn!(step = self.step, attempts, reason, "will be tried again");
+                delivery.again_after(delay).await;
+            }
+            Err(Failure::Retry(reason)) => {
+                self.bury(delivery, format!("gave up after {attempts} attempts: {reason}")).await;
+            }
+            Err(Failure::Reject(reason)) => self.bury(delivery, reason).await,
+            Err(Failure::Fatal(reason)) => {
+                tracing::error!(step = self.step, reason, "this worker cannot go on");
+                self.fatal.cancel();
+            }
+        }
+    }
+
+    /// The letter is stored first: a crash between the two leaves a second letter, never none.
+    async fn bury(&self, delivery: Delivery, reason: String) {
+        match self.bus.bury(self.step, &delivery, &reason).await {
+            Ok(()) => {
+                tracing::warn!(step = self.step, reason, "dead letter");
+                delivery.never_again().await;
+            }
+            Err(error) => tracing::error!(step = self.step, reason, %error, "the dead letter could not be stored"),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Names of streams, buckets, durables, services, and headers.
+
+use weimocir_domain::{Collection, Shard};
+
+/// Work queue of submissions, captions to encode, and deletions.
+pub const WORK_STREAM: &str = "WEIMOCIR_WORK";
+pub const DEAD_STREAM: &str = "WEIMOCIR_DEAD";
+/// Object store of picture files, keyed by image id.
+pub const IMAGES_BUCKET: &str = "weimocir-images";
+/// Key-value bucket: a collection's name to its record.
+pub const COLLECTIONS_BUCKET: &str = "weimocir-collections";
+
+pub const ENCODE_DURABLE: &str = "encode";
+pub const CAPTION_DURABLE: &str = "caption";
+pub const DELETE_DURABLE: &str = "delete";
+
+/// The replicated truth about one shard's vectors.
+pub fn vectors_stream(collection: &Collection, shard: Shard) -> String {
+    format!("WEIMOCIR_VECTORS_{collection}_{shard}")
+}
+
+/// One store replica's place in a shard's log.
+pub fn store_durable(replica: &str) -> String {
+    format!("store-{replica}")
+}
+
+pub const CAPTION_SERVICE: &str = "weimocir-caption";
+pub const ENCODE_SERVICE: &str = "weimocir-encode";
+pub const STORE_SERVICE: &str = "weimocir-store";
+pub const QUERY_SERVICE: &str = "weimocir-query";
+/// Every kind of worker, in the order in which an image meets them.
+pub const SERVICES: [&str; 4] = [CAPTION_SERVICE, ENCODE_SERVICE, STORE_SERVICE, QUERY_SERVICE];
+
+pub const CONTENT_TYPE: &str = "Content-Type";
+pub const CONTENT_JSON: &str = "application/json";
+pub const CONTENT_MESSAGE_PACK: &str = "application/msgpack";

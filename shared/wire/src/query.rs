@@ -1,0 +1,131 @@
+//! Questions that workers ask each other: encode or caption a query, candidates of a shard, what a
+//! shard holds.
+
+use serde::{Deserialize, Serialize};
+use weimocir_domain::{Beta, Candidate, Collection, ImageId, ModelId, Revision};
+
+use crate::{Blob, Message, Vector, vectors::CaptionVector, work::Metadata};
+
+/// Embeddings wanted at once, ahead of the ingest work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncodeQuery {
+    #[serde(default)]
+    pub image: Option<Blob>,
+    #[serde(default)]
+    pub texts: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncodedQuery {
+    pub model: ModelId,
+    /// The weights that suit this model, for a search that names none.
+    pub alpha: f32,
+    pub beta: f32,
+    pub image: Option<Vector>,
+    /// One for each text, in order.
+    pub texts: Vec<EncodedText>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncodedText {
+    pub embedding: Vector,
+    /// The text was longer than the model reads; its end was not seen.
+    pub truncated: bool,
+}
+
+/// Captions of a picture that is not in the gallery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaptionQuery {
+    pub image: Blob,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaptionedQuery {
+    pub captions: Vec<String>,
+}
+
+/// The K closest images of one shard wanted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CandidatesQuery {
+    pub model: ModelId,
+    /// `q`, of length one.
+    pub image: Vector,
+    /// `q_r` each, or empty where `q` meets the captions as well.
+    #[serde(default)]
+    pub captions: Vec<Vector>,
+    pub beta: Beta,
+    pub k: usize,
+    #[serde(default)]
+    pub exclude: Vec<ImageId>,
+}
+
+/// A piece of a shard's answer. Pieces are numbered from 0; the last one says so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CandidatesChunk {
+    pub sequence: u32,
+    pub last: bool,
+    /// Images in this shard when it answered.
+    pub images: u64,
+    pub candidates: Vec<Candidate>,
+}
+
+/// What does a shard hold of these images?
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LookupQuery {
+    pub images: Vec<ImageId>,
+}
+
+/// One entry for each image asked for, in order, and the shard's totals.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lookup {
+    pub states: Vec<ImageState>,
+    pub images: u64,
+    pub captioned: u64,
+}
+
+/// The revisions that a shard holds of an image's parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ImageState {
+    pub image: Option<Revision>,
+    pub captions: Option<Revision>,
+    pub tombstone: Option<Revision>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordQuery {
+    pub image: ImageId,
+}
+
+/// Everything that a shard holds of an image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub collection: Collection,
+    pub image: ImageId,
+    pub revision: Revision,
+    pub model: ModelId,
+    pub embedding: Vector,
+    pub captions: Vec<CaptionVector>,
+    pub source: String,
+    pub metadata: Metadata,
+}
+
+macro_rules! messages {
+    ($($t:ty = $name:literal),* $(,)?) => {$(
+        impl Message for $t {
+            const NAME: &'static str = $name;
+        }
+    )*};
+}
+
+messages! {
+    EncodeQuery = "encode-query",
+    EncodedQuery = "encoded-query",
+    CaptionQuery = "caption-query",
+    CaptionedQuery = "captioned-query",
+    CandidatesQuery = "candidates-query",
+    CandidatesChunk = "candidates-chunk",
+    LookupQuery = "lookup-query",
+    Lookup = "lookup",
+    RecordQuery = "record-query",
+    Record = "record",
+}

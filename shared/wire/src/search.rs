@@ -1,0 +1,138 @@
+//! What clients say to `weimocir.search`, and what they are told: JSON or MessagePack, by the
+//! request's Content-Type, the answer in the same.
+
+use serde::{Deserialize, Serialize};
+use weimocir_domain::{Alpha, Beta, Candidate, Collection, ImageId, ModelId, TextReference};
+
+use crate::{Blob, Message};
+
+/// A composed search. Everything but one of `reference` and `modifier` may be left out.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRequest {
+    /// Written by the codec for every message; named here so that it is no unknown field.
+    #[serde(default, skip_serializing)]
+    pub version: Option<u16>,
+    #[serde(default)]
+    pub collection: Collection,
+    /// The picture to start from; without one the search is by text alone.
+    #[serde(default)]
+    pub reference: Option<Reference>,
+    /// What should differ; without it the search is by picture alone.
+    #[serde(default)]
+    pub modifier: Option<String>,
+    /// Default: what suits the collection's model.
+    #[serde(default)]
+    pub alpha: Option<Alpha>,
+    /// Default: what suits the collection's model.
+    #[serde(default)]
+    pub beta: Option<Beta>,
+    #[serde(default)]
+    pub text_reference: TextReference,
+    /// How many candidates, 1 to 1,000. Default 10.
+    #[serde(default)]
+    pub k: Option<usize>,
+    /// Images that are not wanted.
+    #[serde(default)]
+    pub exclude: Vec<ImageId>,
+    /// Keep the reference itself out of the answer. Default: yes.
+    #[serde(default)]
+    pub exclude_reference: Option<bool>,
+    /// How long the whole search may take, in milliseconds. Default 5,000.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// The picture in a query: `{"id": "…"}` of the gallery, or `{"image": …}`, a file's bytes
+/// (base64 in JSON, binary in MessagePack).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reference {
+    Id(ImageId),
+    Image(Blob),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SearchAnswer {
+    pub candidates: Vec<Candidate>,
+    pub collection: Collection,
+    pub model: ModelId,
+    pub alpha: Alpha,
+    pub beta: Beta,
+    pub text_reference: TextReference,
+    /// Images that were compared.
+    pub images: u64,
+    /// Some shard did not answer in time: better candidates may exist.
+    pub partial: bool,
+    pub missing_shards: Vec<u16>,
+    pub warnings: Vec<String>,
+    pub took_ms: f64,
+}
+
+/// Why there is no answer: `code` is for programs, `message` for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    pub code: RefusalCode,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// The request itself is wrong: it fails again however often it is sent.
+    Invalid,
+    UnknownCollection,
+    UnknownImage,
+    ModelMismatch,
+    /// Too many requests wait already: try again later.
+    Busy,
+    /// A worker that is needed does not answer.
+    Unavailable,
+    Timeout,
+    Internal,
+}
+
+impl RefusalCode {
+    /// The nearest HTTP status, sent as `Nats-Service-Error-Code`.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::UnknownCollection | Self::UnknownImage => 404,
+            Self::ModelMismatch => 409,
+            Self::Busy => 429,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+            Self::Timeout => 504,
+        }
+    }
+}
+
+impl Refusal {
+    pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(RefusalCode::Invalid, message)
+    }
+}
+
+/// What every request-reply subject answers: `{"ok": …}` would hide the fields, so an answer is
+/// either the message itself or `{"error": {…}}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    pub error: Refusal,
+}
+
+impl Message for SearchRequest {
+    const NAME: &'static str = "search";
+}
+
+impl Message for SearchAnswer {
+    const NAME: &'static str = "search-answer";
+}
+
+impl Message for Refused {
+    const NAME: &'static str = "error";
+}
