@@ -1,1 +1,127 @@
-//! To come.
+//! The store worker: follows the vectors log of its shards, keeps them on disk and in memory, and
+//! answers what they hold. What a search makes of the candidates is the query worker's.
+//!
+//! `shard` wires one shard: `apply` (log to disk to memory), `disk` (sled), `gallery` (memory and
+//! scan), `serve` (questions). `delete` turns deletions into tombstones.
+
+mod apply;
+mod delete;
+mod disk;
+mod gallery;
+mod part;
+mod serve;
+mod shard;
+
+use std::{collections::HashSet, path::PathBuf};
+
+use anyhow::Context;
+use futures::StreamExt;
+use tokio::task::JoinSet;
+use weimocir_domain::{Collection, Shard};
+use weimocir_runtime::{
+    Bus, CancellationToken, Collections, NatsArgs, Patience, Service, TelemetryArgs,
+};
+use weimocir_wire::names::STORE_SERVICE;
+
+pub use disk::DiskError;
+
+/// Keeps the vectors of its shards and answers what they hold.
+#[derive(Debug, clap::Parser)]
+#[command(name = "weimocir-store", version)]
+pub struct Command {
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct StoreArgs {
+    /// Folder of the stored vectors; what is lost there is read again from the log
+    #[arg(
+        long = "store-data",
+        env = "WEIMOCIR_STORE_DATA",
+        default_value = ".weimocir/store",
+        value_name = "DIR"
+    )]
+    pub data: PathBuf,
+    /// Name of this replica, the same after a restart, different for every store worker
+    #[arg(
+        long = "store-replica",
+        env = "WEIMOCIR_STORE_REPLICA",
+        default_value = "0",
+        value_name = "NAME"
+    )]
+    pub replica: String,
+    /// Shards to keep, with commas between; all of them if not given
+    #[arg(
+        long = "store-shards",
+        env = "WEIMOCIR_STORE_SHARDS",
+        value_delimiter = ',',
+        value_name = "N"
+    )]
+    pub shards: Vec<u16>,
+}
+
+/// Runs until `shutdown`, then finishes what was begun.
+///
+/// # Errors
+/// No NATS, or a disk that cannot be written.
+pub async fn run(
+    nats: NatsArgs,
+    args: StoreArgs,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let bus = Bus::connect(&nats, STORE_SERVICE, Patience::Worker).await?;
+    bus.provision().await?;
+    let facts = [("replica".into(), args.replica.clone())].into();
+    let service = std::sync::Arc::new(Service::start(&bus, STORE_SERVICE, facts).await?);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(delete::run(bus.clone(), shutdown.clone()));
+    let outcome = serve_collections(&bus, &args, &service, &mut tasks, &shutdown).await;
+    shutdown.cancel();
+    while let Some(finished) = tasks.join_next().await {
+        if let Err(error) = finished.context("a task of the store died").and_then(|done| done) {
+            tracing::error!("{error:#}");
+        }
+    }
+    if let Some(service) = std::sync::Arc::into_inner(service) {
+        service.stop().await;
+    }
+    bus.close().await;
+    outcome
+}
+
+/// Starts the shards of every collection that there is or comes to be; fails when one of them does.
+async fn serve_collections(
+    bus: &Bus,
+    args: &StoreArgs,
+    service: &std::sync::Arc<Service>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut collections = Collections::open(bus).await?.watch().await?;
+    let mut started: HashSet<(Collection, Shard)> = HashSet::new();
+    tracing::info!(replica = args.replica, data = %args.data.display(), "store ready");
+    loop {
+        let record = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            Some(finished) = tasks.join_next() => {
+                finished.context("a task of the store died")??;
+                continue;
+            }
+            record = collections.next() => record.context("the watch on collections ended")??,
+        };
+        let wanted =
+            (0..record.shards).filter(|n| args.shards.is_empty() || args.shards.contains(n));
+        for shard in wanted.map(Shard) {
+            if started.insert((record.name.clone(), shard)) {
+                let place =
+                    shard::Place { collection: record.name.clone(), shard, args: args.clone() };
+                tasks.spawn(shard::run(bus.clone(), place, service.clone(), shutdown.clone()));
+            }
+        }
+    }
+}

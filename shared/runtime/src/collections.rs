@@ -1,7 +1,7 @@
 //! Collections and the one model that each is bound to.
 
 use async_nats::jetstream::kv;
-use futures::TryStreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
 use weimocir_domain::{Collection, ModelId, Shard};
 use weimocir_wire::{Encoding, decode, encode, vectors::CollectionRecord};
 
@@ -68,11 +68,35 @@ impl Collections {
         Ok(records)
     }
 
+    /// Every collection that there is, and then each change, until the connection closes.
+    pub async fn watch(
+        &self,
+    ) -> Result<impl Stream<Item = Result<CollectionRecord, BusError>> + Unpin + use<>, BusError>
+    {
+        let failed = |e: String| BusError::failed("watch the collections", e);
+        let changes =
+            self.bucket.watch_with_history(">").await.map_err(move |e| failed(e.to_string()))?;
+        Ok(Box::pin(changes.filter_map(move |change| async move {
+            match change {
+                Ok(entry) if entry.operation == kv::Operation::Put => {
+                    Some(decode(&entry.value, Encoding::Json).map_err(|e| failed(e.to_string())))
+                }
+                Ok(_) => None,
+                Err(e) => Some(Err(failed(e.to_string()))),
+            }
+        })))
+    }
+
     /// The collection, made with `shards` shards and their logs if it is new.
-    pub async fn ensure(&self, name: &Collection, shards: u16) -> Result<CollectionRecord, BusError> {
+    pub async fn ensure(
+        &self,
+        name: &Collection,
+        shards: u16,
+    ) -> Result<CollectionRecord, BusError> {
         if self.entry(name).await?.is_none() {
             let record = CollectionRecord { name: name.clone(), shards, model: None };
-            let value = encode(&record, Encoding::Json).map_err(|e| BusError::failed("name a collection", e))?;
+            let value = encode(&record, Encoding::Json)
+                .map_err(|e| BusError::failed("name a collection", e))?;
             match self.bucket.create(name.as_str(), value.into()).await {
                 Ok(_) => tracing::info!(collection = %name, shards, "collection made"),
                 Err(e) if e.kind() == kv::CreateErrorKind::AlreadyExists => {}
@@ -80,7 +104,10 @@ impl Collections {
             }
         }
         let Some((record, _)) = self.entry(name).await? else {
-            return Err(BusError::failed(format!("make the collection `{name}`"), "it is gone again"));
+            return Err(BusError::failed(
+                format!("make the collection `{name}`"),
+                "it is gone again",
+            ));
         };
         for shard in 0..record.shards {
             self.bus.provision_log(name, Shard(shard)).await?;
@@ -92,7 +119,11 @@ impl Collections {
     ///
     /// # Errors
     /// It is bound to another model, or does not exist.
-    pub async fn bind(&self, name: &Collection, model: &ModelId) -> Result<CollectionRecord, CollectionError> {
+    pub async fn bind(
+        &self,
+        name: &Collection,
+        model: &ModelId,
+    ) -> Result<CollectionRecord, CollectionError> {
         loop {
             let Some((mut record, revision)) = self.entry(name).await? else {
                 return self.get(name).await;
@@ -109,7 +140,8 @@ impl Collections {
                 None => record.model = Some(model.clone()),
             }
             let action = format!("bind the collection `{name}` to {model}");
-            let value = encode(&record, Encoding::Json).map_err(|e| BusError::failed(&action, e))?;
+            let value =
+                encode(&record, Encoding::Json).map_err(|e| BusError::failed(&action, e))?;
             match self.bucket.update(name.as_str(), value.into(), revision).await {
                 Ok(_) => return Ok(record),
                 // because: another worker was first; look again at what it wrote
@@ -121,10 +153,12 @@ impl Collections {
 
     async fn entry(&self, name: &Collection) -> Result<Option<(CollectionRecord, u64)>, BusError> {
         let action = || format!("read the record of the collection `{name}`");
-        let entry = self.bucket.entry(name.as_str()).await.map_err(|e| BusError::failed(action(), e))?;
+        let entry =
+            self.bucket.entry(name.as_str()).await.map_err(|e| BusError::failed(action(), e))?;
         match entry {
             Some(entry) if entry.operation == kv::Operation::Put => {
-                let record = decode(&entry.value, Encoding::Json).map_err(|e| BusError::failed(action(), e))?;
+                let record = decode(&entry.value, Encoding::Json)
+                    .map_err(|e| BusError::failed(action(), e))?;
                 Ok(Some((record, entry.revision)))
             }
             _ => Ok(None),

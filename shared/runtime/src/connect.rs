@@ -35,7 +35,9 @@ pub enum Patience {
 
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    #[error("no NATS server answers at {url}: {cause}. Start one (`make up`), or name it with --nats")]
+    #[error(
+        "no NATS server answers at {url}: {cause}. Start one (`make up`), or name it with --nats"
+    )]
     Unreachable { url: String, cause: String },
     #[error("cannot read the NATS credentials {path}: {cause}")]
     Credentials { path: PathBuf, cause: std::io::Error },
@@ -65,7 +67,11 @@ impl Bus {
     ///
     /// # Errors
     /// No server within the patience, one too old or without JetStream, or unreadable credentials.
-    pub async fn connect(args: &NatsArgs, name: &str, patience: Patience) -> Result<Self, BusError> {
+    pub async fn connect(
+        args: &NatsArgs,
+        name: &str,
+        patience: Patience,
+    ) -> Result<Self, BusError> {
         let until = Instant::now()
             + match patience {
                 Patience::Command => Duration::from_secs(3),

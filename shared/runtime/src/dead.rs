@@ -55,7 +55,12 @@ impl Bus {
     }
 
     /// A dead letter about a message of a shard's log, which stays where it is.
-    pub async fn bury_log_entry(&self, step: &str, entry: &crate::LogEntry, reason: &str) -> Result<(), BusError> {
+    pub async fn bury_log_entry(
+        &self,
+        step: &str,
+        entry: &crate::LogEntry,
+        reason: &str,
+    ) -> Result<(), BusError> {
         let sequence = entry.sequence.to_string();
         let letter = Letter {
             step,
@@ -69,7 +74,8 @@ impl Bus {
     }
 
     async fn publish_letter(&self, letter: Letter<'_>) -> Result<(), BusError> {
-        let failed = |e: String| BusError::failed(format!("store a dead letter of {}", letter.step), e);
+        let failed =
+            |e: String| BusError::failed(format!("store a dead letter of {}", letter.step), e);
         let mut headers = HeaderMap::new();
         headers.insert(dead::STEP, letter.step);
         // because: a line break would end the header
@@ -81,7 +87,11 @@ impl Bus {
             headers.insert(dead::IMAGE, image.as_str());
         }
         self.jetstream
-            .publish_with_headers(subjects::dead(letter.step), headers, letter.payload.to_vec().into())
+            .publish_with_headers(
+                subjects::dead(letter.step),
+                headers,
+                letter.payload.to_vec().into(),
+            )
             .await
             .map_err(|e| failed(e.to_string()))?
             .await
@@ -128,7 +138,11 @@ impl DeadLetters {
 
     /// The number that the last letter has, whatever became of it.
     pub async fn last_number(&self) -> Result<u64, BusError> {
-        let info = self.stream.get_info().await.map_err(|e| BusError::failed("count the dead letters", e))?;
+        let info = self
+            .stream
+            .get_info()
+            .await
+            .map_err(|e| BusError::failed("count the dead letters", e))?;
         Ok(info.state.last_sequence)
     }
 
@@ -152,14 +166,23 @@ impl DeadLetters {
         let mut letters = Vec::new();
         let mut left = consumer.cached_info().num_pending as usize;
         while left > 0 {
-            let mut batch =
-                consumer.fetch().max_messages(left.min(500)).messages().await.map_err(|e| failed(e.to_string()))?;
+            let mut batch = consumer
+                .fetch()
+                .max_messages(left.min(500))
+                .messages()
+                .await
+                .map_err(|e| failed(e.to_string()))?;
             let before = letters.len();
             while let Some(message) = batch.next().await {
                 let message = message.map_err(|e| failed(e.to_string()))?;
                 let info = message.info().map_err(|e| failed(e.to_string()))?;
                 let at = info.published.to_string();
-                letters.push(letter(info.stream_sequence, at, message.headers.as_ref(), &message.payload));
+                letters.push(letter(
+                    info.stream_sequence,
+                    at,
+                    message.headers.as_ref(),
+                    &message.payload,
+                ));
             }
             match letters.len() - before {
                 // because: letters dropped meanwhile are no longer pending
@@ -210,7 +233,8 @@ impl DeadLetters {
 }
 
 fn letter(number: u64, at: String, headers: Option<&HeaderMap>, payload: &[u8]) -> DeadLetter {
-    let text = |name: &str| headers.and_then(|h| h.get(name)).map(|value| value.as_str().to_owned());
+    let text =
+        |name: &str| headers.and_then(|h| h.get(name)).map(|value| value.as_str().to_owned());
     let or_unknown = |name: &str| text(name).unwrap_or_else(|| "unknown".to_owned());
     let count = |name: &str| text(name).and_then(|n| n.parse().ok());
     DeadLetter {

@@ -90,7 +90,9 @@ impl Delivery {
         // bear; without waiting for the server's word a stopping worker would lose them in bulk
         match self.message.double_ack_with(kind).await {
             Ok(()) => self.settled = true,
-            Err(error) => tracing::warn!(%error, "an outcome did not reach the server; it will deliver again"),
+            Err(error) => {
+                tracing::warn!(%error, "an outcome did not reach the server; it will deliver again")
+            }
         }
     }
 }

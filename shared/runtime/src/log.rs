@@ -67,8 +67,12 @@ impl ShardLog {
         if let Ok(info) = self.stream.consumer_info(&self.durable).await
             && info.ack_floor.stream_sequence > applied
         {
-            tracing::warn!(log = self.name, applied, acked = info.ack_floor.stream_sequence,
-                "the replica holds less than it once acknowledged; reading the log again");
+            tracing::warn!(
+                log = self.name,
+                applied,
+                acked = info.ack_floor.stream_sequence,
+                "the replica holds less than it once acknowledged; reading the log again"
+            );
             self.stream.delete_consumer(&self.durable).await.map_err(|e| failed(e.to_string()))?;
         }
         let config = pull::Config {
@@ -82,7 +86,9 @@ impl ShardLog {
         };
         let consumer = match self.stream.get_consumer(&self.durable).await {
             Ok(consumer) => consumer,
-            Err(_) => self.stream.create_consumer(config).await.map_err(|e| failed(e.to_string()))?,
+            Err(_) => {
+                self.stream.create_consumer(config).await.map_err(|e| failed(e.to_string()))?
+            }
         };
         self.consumer = Some(consumer);
         Ok(())
@@ -97,12 +103,16 @@ impl ShardLog {
         };
         let mut entries = Vec::new();
         let first = consumer.batch().max_messages(1).expires(Duration::from_millis(500));
-        collect(first.messages().await.map_err(|e| failed(e.to_string()))?, &mut entries).await.map_err(failed)?;
+        collect(first.messages().await.map_err(|e| failed(e.to_string()))?, &mut entries)
+            .await
+            .map_err(failed)?;
         if entries.is_empty() {
             return Ok(entries);
         }
         let rest = consumer.fetch().max_messages(limit.saturating_sub(1).max(1));
-        collect(rest.messages().await.map_err(|e| failed(e.to_string()))?, &mut entries).await.map_err(failed)?;
+        collect(rest.messages().await.map_err(|e| failed(e.to_string()))?, &mut entries)
+            .await
+            .map_err(failed)?;
         Ok(entries)
     }
 }
@@ -136,7 +146,8 @@ impl Bus {
     ) -> Result<(), BusError> {
         let failed = |e: String| BusError::failed(format!("purge image {image} from the log"), e);
         let name = names::vectors_stream(collection, shard);
-        let stream = self.jetstream.get_stream_no_info(&name).await.map_err(|e| failed(e.to_string()))?;
+        let stream =
+            self.jetstream.get_stream_no_info(&name).await.map_err(|e| failed(e.to_string()))?;
         for part in [subjects::Part::Image, subjects::Part::Captions] {
             stream
                 .purge()

@@ -37,7 +37,8 @@ impl Pictures {
     /// Stores a file under the id of its bytes; one that is there already is left alone.
     pub async fn put(&self, bytes: &[u8]) -> Result<ImageId, PictureError> {
         let image = ImageId::of(bytes);
-        let failed = |cause: String| PictureError::Failed { action: "store the bytes of", image, cause };
+        let failed =
+            |cause: String| PictureError::Failed { action: "store the bytes of", image, cause };
         match self.bucket.info(image.to_string()).await {
             Ok(info) if !info.deleted => return Ok(image),
             Ok(_) => {}
@@ -55,10 +56,13 @@ impl Pictures {
     /// # Errors
     /// [`PictureError::Missing`] and [`PictureError::Corrupt`] will not get better; the rest may.
     pub async fn get(&self, image: ImageId) -> Result<Vec<u8>, PictureError> {
-        let failed = |cause: String| PictureError::Failed { action: "read the bytes of", image, cause };
+        let failed =
+            |cause: String| PictureError::Failed { action: "read the bytes of", image, cause };
         let mut object = match self.bucket.get(image.to_string()).await {
             Ok(object) => object,
-            Err(e) if e.kind() == GetErrorKind::NotFound => return Err(PictureError::Missing(image)),
+            Err(e) if e.kind() == GetErrorKind::NotFound => {
+                return Err(PictureError::Missing(image));
+            }
             Err(e) => return Err(failed(e.to_string())),
         };
         let mut bytes = Vec::with_capacity(object.info().size);
@@ -75,9 +79,11 @@ impl Pictures {
         match self.bucket.delete(image.to_string()).await {
             Ok(()) => Ok(()),
             Err(e) if e.kind() == DeleteErrorKind::NotFound => Ok(()),
-            Err(e) => {
-                Err(PictureError::Failed { action: "delete the bytes of", image, cause: e.to_string() })
-            }
+            Err(e) => Err(PictureError::Failed {
+                action: "delete the bytes of",
+                image,
+                cause: e.to_string(),
+            }),
         }
     }
 }

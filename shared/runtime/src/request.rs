@@ -44,10 +44,12 @@ impl Bus {
         question: &Q,
         until: Instant,
     ) -> Result<Replies, Refusal> {
-        let unavailable = |e: String| Refusal::new(RefusalCode::Unavailable, format!("{subject}: {e}"));
+        let unavailable =
+            |e: String| Refusal::new(RefusalCode::Unavailable, format!("{subject}: {e}"));
         let payload = self.question(question)?;
         let inbox = self.client.new_inbox();
-        let replies = self.client.subscribe(inbox.clone()).await.map_err(|e| unavailable(e.to_string()))?;
+        let replies =
+            self.client.subscribe(inbox.clone()).await.map_err(|e| unavailable(e.to_string()))?;
         let headers = content_type(Encoding::MessagePack);
         self.client
             .publish_with_reply_and_headers(subject.to_owned(), inbox, headers, payload)
@@ -101,9 +103,11 @@ impl Replies {
 
 fn read<A: Message>(message: &NatsMessage) -> Result<A, Refusal> {
     let refused = message.headers.as_ref().is_some_and(|h| h.get("Nats-Service-Error").is_some());
-    let unreadable = |e: weimocir_wire::WireError| Refusal::new(RefusalCode::Internal, e.to_string());
+    let unreadable =
+        |e: weimocir_wire::WireError| Refusal::new(RefusalCode::Internal, e.to_string());
     if refused {
-        let Refused { error } = decode(&message.payload, Encoding::MessagePack).map_err(unreadable)?;
+        let Refused { error } =
+            decode(&message.payload, Encoding::MessagePack).map_err(unreadable)?;
         return Err(error);
     }
     decode(&message.payload, Encoding::MessagePack).map_err(unreadable)

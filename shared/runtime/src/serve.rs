@@ -86,7 +86,7 @@ impl Service {
         asked: Asked,
         handler: H,
         shutdown: CancellationToken,
-    ) -> Result<impl Future<Output = ()> + Send + 'static, BusError>
+    ) -> Result<impl Future<Output = ()> + Send + use<Q, A, I, H, F>, BusError>
     where
         Q: Message + Send,
         A: Message + Send + Sync,

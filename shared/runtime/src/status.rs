@@ -32,7 +32,8 @@ impl Bus {
     pub async fn workers(&self) -> Result<Vec<WorkerInfo>, BusError> {
         let failed = |e: String| BusError::failed("ask who is alive", e);
         let inbox = self.client.new_inbox();
-        let mut replies = self.client.subscribe(inbox.clone()).await.map_err(|e| failed(e.to_string()))?;
+        let mut replies =
+            self.client.subscribe(inbox.clone()).await.map_err(|e| failed(e.to_string()))?;
         self.client
             .publish_with_reply("$SRV.INFO", inbox, "".into())
             .await
@@ -54,9 +55,15 @@ impl Bus {
     /// What waits at a durable of the work stream; nothing, if no worker ever attached to it.
     pub async fn backlog(&self, durable: &str) -> Result<Backlog, BusError> {
         let failed = |e: String| BusError::failed("read the backlog", e);
-        let stream = self.jetstream.get_stream_no_info(WORK_STREAM).await.map_err(|e| failed(e.to_string()))?;
+        let stream = self
+            .jetstream
+            .get_stream_no_info(WORK_STREAM)
+            .await
+            .map_err(|e| failed(e.to_string()))?;
         match stream.consumer_info(durable).await {
-            Ok(info) => Ok(Backlog { waiting: info.num_pending, in_work: info.num_ack_pending as u64 }),
+            Ok(info) => {
+                Ok(Backlog { waiting: info.num_pending, in_work: info.num_ack_pending as u64 })
+            }
             Err(error) => {
                 tracing::debug!(%error, durable, "no such consumer yet");
                 Ok(Backlog::default())

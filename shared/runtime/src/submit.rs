@@ -33,7 +33,11 @@ impl Bus {
     ///
     /// # Errors
     /// Too large a message, or a server that refuses or stays away too long.
-    pub async fn submit<T: Message>(&self, subject: &str, message: &T) -> Result<Revision, SubmitError> {
+    pub async fn submit<T: Message>(
+        &self,
+        subject: &str,
+        message: &T,
+    ) -> Result<Revision, SubmitError> {
         let payload = bytes::Bytes::from(encode(message, Encoding::MessagePack)?);
         let limit = self.max_payload();
         if payload.len() > limit {

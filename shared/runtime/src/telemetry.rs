@@ -7,7 +7,13 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Clone, clap::Args)]
 pub struct TelemetryArgs {
     /// What to log: a level, or tracing's filter syntax
-    #[arg(long, env = "WEIMOCIR_LOG", default_value = "info", value_name = "FILTER", global = true)]
+    #[arg(
+        long,
+        env = "WEIMOCIR_LOG",
+        default_value = "info",
+        value_name = "FILTER",
+        global = true
+    )]
     pub log: String,
     /// How to log
     #[arg(long, env = "WEIMOCIR_LOG_FORMAT", default_value = "text", global = true)]

@@ -76,14 +76,23 @@ where
                 }
             };
             let Some(permit) = taken.split(1) else { break };
-            let task = Task { bus: bus.clone(), step: pull.step, ack_wait: pull.ack_wait, fatal: fatal.clone() };
+            let task = Task {
+                bus: bus.clone(),
+                step: pull.step,
+                ack_wait: pull.ack_wait,
+                fatal: fatal.clone(),
+            };
             let handler = handler.clone();
             tasks.spawn(async move { task.run(Delivery::new(message), permit, handler).await });
         }
     }
     let unfinished = tasks.len();
     if timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
-        tracing::warn!(step = pull.step, unfinished, "stopped before all work was finished; it goes to others");
+        tracing::warn!(
+            step = pull.step,
+            unfinished,
+            "stopped before all work was finished; it goes to others"
+        );
     }
     tasks.shutdown().await;
     match fatal.is_cancelled() {
@@ -117,7 +126,9 @@ async fn pull_batch(
     let closed = |e: tokio::sync::AcquireError| BusError::failed("take a permit", e);
     let mut taken = permits.clone().acquire_owned().await.map_err(closed)?;
     let more = permits.available_permits() as u32;
-    if more > 0 && let Ok(rest) = permits.clone().try_acquire_many_owned(more) {
+    if more > 0
+        && let Ok(rest) = permits.clone().try_acquire_many_owned(more)
+    {
         taken.merge(rest);
     }
     let messages = consumer
@@ -155,7 +166,9 @@ impl Task {
         drop(permit);
         match Arc::try_unwrap(delivery) {
             Ok(delivery) => self.settle(delivery, outcome).await,
-            Err(_) => tracing::error!(step = self.step, "a handler kept its delivery; it comes again"),
+            Err(_) => {
+                tracing::error!(step = self.step, "a handler kept its delivery; it comes again")
+            }
         }
     }
 
@@ -202,7 +215,9 @@ impl Task {
                 tracing::warn!(step = self.step, reason, "dead letter");
                 delivery.never_again().await;
             }
-            Err(error) => tracing::error!(step = self.step, reason, %error, "the dead letter could not be stored"),
+            Err(error) => {
+                tracing::error!(step = self.step, reason, %error, "the dead letter could not be stored")
+            }
         }
     }
 }

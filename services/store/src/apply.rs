@@ -1,0 +1,110 @@
+//! From the log to disk and then to memory: what a search can see would survive a loss of power.
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::Context;
+use weimocir_domain::ImageId;
+use weimocir_runtime::{Bus, CancellationToken, LogEntry, LogIdentity, ShardLog};
+use weimocir_wire::query::ImageState;
+
+use crate::{
+    disk::Position,
+    part::{Part, PartError},
+    shard::Shelf,
+};
+
+/// Entries made durable together.
+// because: a sync costs milliseconds whatever it covers, and 26,000 records a second need groups
+const GROUP: usize = 500;
+
+/// Follows the log until `shutdown`.
+///
+/// # Errors
+/// The disk cannot be written, or the log is gone: nothing was acknowledged that is not stored.
+pub(crate) async fn run(
+    bus: Bus,
+    log: ShardLog,
+    shelf: Arc<Shelf>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let identity = log.identity();
+    loop {
+        let entries = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            entries = log.next_entries(GROUP) => entries,
+        };
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::warn!(%error, "the log cannot be read; trying again");
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                continue;
+            }
+        };
+        let Some(last) = entries.last() else { continue };
+        let (parts, wrong) = sort_out(&entries, &shelf);
+        for (entry, error) in wrong {
+            tracing::warn!(sequence = entry.sequence, %error, "dead letter");
+            bus.bury_log_entry("store", entry, &error.to_string()).await?;
+        }
+        let position = Position { log_created: identity.created.clone(), applied: last.sequence };
+        let shelf = shelf.clone();
+        tokio::task::spawn_blocking(move || put(&shelf, parts, &position))
+            .await
+            .context("the writer died")??;
+        last.applied().await;
+    }
+}
+
+/// Loads what the disk holds.
+pub(crate) fn load(shelf: &Shelf) -> anyhow::Result<()> {
+    let mut gallery = shelf.gallery_mut();
+    for part in shelf.disk.parts() {
+        gallery.apply(part?);
+    }
+    Ok(())
+}
+
+fn put(shelf: &Shelf, parts: Vec<(Part, ImageState)>, position: &Position) -> anyhow::Result<()> {
+    shelf.disk.write(&parts, position)?;
+    let mut gallery = shelf.gallery_mut();
+    parts.into_iter().for_each(|(part, _)| gallery.apply(part));
+    Ok(())
+}
+
+/// The entries that still hold, in order, and those that are wrong.
+fn sort_out<'a>(
+    entries: &'a [LogEntry],
+    shelf: &Shelf,
+) -> (Vec<(Part, ImageState)>, Vec<(&'a LogEntry, PartError)>) {
+    let gallery = shelf.gallery();
+    let mut shape = gallery.shape().map(|(model, dim)| (model.clone(), dim));
+    let mut ahead: HashMap<ImageId, ImageState> = HashMap::new();
+    let (mut parts, mut wrong) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let checked = Part::read(&entry.subject, &entry.payload).and_then(|part| {
+            part.check_model(shape.as_ref().map(|(model, dim)| (model, *dim)))?;
+            Ok(part)
+        });
+        let part = match checked {
+            Ok(part) => part,
+            Err(error) => {
+                wrong.push((entry, error));
+                continue;
+            }
+        };
+        let image = part.image();
+        let state = ahead.get(&image).copied().unwrap_or_else(|| gallery.state(image));
+        if let Some(state) = part.advance(state) {
+            ahead.insert(image, state);
+            shape = shape.or_else(|| part.shape().map(|(model, dim)| (model.clone(), dim)));
+            parts.push((part, state));
+        }
+    }
+    (parts, wrong)
+}
+
+/// The log that a store was made from, for people who read its errors.
+pub(crate) fn describe(identity: &LogIdentity, applied: u64) -> String {
+    format!("{applied} of {}", identity.last_sequence)
+}

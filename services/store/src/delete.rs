@@ -1,0 +1,43 @@
+//! Deletions become tombstones in the log, which every replica then applies.
+
+use std::{sync::Arc, time::Duration};
+
+use weimocir_runtime::{
+    Bus, CancellationToken, CollectionError, Collections, Delivery, Failure, Pull, work,
+};
+use weimocir_wire::{names::DELETE_DURABLE, subjects, vectors::Tombstone, work::DeleteImage};
+
+pub(crate) async fn run(bus: Bus, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let collections = Collections::open(&bus).await?;
+    let pull = Pull {
+        step: "delete",
+        durable: DELETE_DURABLE,
+        subjects: vec![subjects::DELETE.into()],
+        // because: a deletion is three short requests to the server, and seldom urgent
+        in_flight: 16,
+        ack_wait: Duration::from_secs(30),
+    };
+    let handler = {
+        let bus = bus.clone();
+        move |delivery| delete(bus.clone(), collections.clone(), delivery)
+    };
+    work(&bus, pull, handler, &shutdown).await?;
+    Ok(())
+}
+
+async fn delete(
+    bus: Bus,
+    collections: Collections,
+    delivery: Arc<Delivery>,
+) -> Result<(), Failure> {
+    let DeleteImage { collection, image } = delivery.decode()?;
+    let record = collections.get(&collection).await.map_err(|e| match e {
+        CollectionError::Bus(e) => Failure::retry(e),
+        gone => Failure::reject(gone),
+    })?;
+    let shard = image.shard(record.shards);
+    let subject = subjects::vectors(&collection, shard, image, subjects::Part::Tombstone);
+    let tombstone = Tombstone { image, revision: delivery.revision() };
+    bus.submit(&subject, &tombstone).await.map_err(Failure::retry)?;
+    bus.purge_image(&collection, shard, image).await.map_err(Failure::retry)
+}

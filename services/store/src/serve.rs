@@ -1,0 +1,142 @@
+//! The questions that a shard answers: candidates, what it holds of images, everything about one.
+
+use std::{collections::HashSet, future::Future, sync::Arc};
+
+use futures::future::join3;
+use weimocir_domain::{Composed, ModelId};
+use weimocir_runtime::{Asked, BusError, CancellationToken, Service};
+use weimocir_wire::{
+    query::{CandidatesChunk, CandidatesQuery, Lookup, LookupQuery, Record, RecordQuery},
+    search::{Refusal, RefusalCode},
+    subjects,
+};
+
+use crate::{
+    disk::DiskError,
+    shard::{Place, Shelf},
+};
+
+/// Candidates in one message.
+// because: some 500 bytes each with captions and metadata keep a piece far below the server's limit
+const PIECE: usize = 64;
+/// Scans at the same time.
+// because: a scan keeps a core busy; more of them at once only make each slower
+const SCANS: usize = 8;
+
+/// Starts answering; the returned future ends when the last answer is out after `shutdown`.
+pub(crate) async fn start(
+    place: &Place,
+    shelf: &Arc<Shelf>,
+    service: &Service,
+    shutdown: &CancellationToken,
+) -> Result<impl Future<Output = ()> + use<>, BusError> {
+    let (collection, shard) = (&place.collection, place.shard);
+    let asked =
+        |name, subject, limit| Asked { name, subject, group: format!("shard-{shard}"), limit };
+
+    let held = shelf.clone();
+    let search = move |query| in_background(held.clone(), move |shelf| candidates(shelf, query));
+    let subject = subjects::candidates(collection, shard);
+    let search =
+        service.answer(asked("candidates", subject, SCANS * 8), search, shutdown.clone()).await?;
+
+    let held = shelf.clone();
+    let lookup = move |query| in_background(held.clone(), move |shelf| Ok([look_up(shelf, query)]));
+    let subject = subjects::lookup(collection, shard);
+    let lookup = service.answer(asked("lookup", subject, 64), lookup, shutdown.clone()).await?;
+
+    let (held, name) = (shelf.clone(), collection.clone());
+    let record = move |query| {
+        let name = name.clone();
+        in_background(held.clone(), move |shelf| Ok([record(shelf, name, query)?]))
+    };
+    let subject = subjects::record(collection, shard);
+    let record = service.answer(asked("record", subject, 64), record, shutdown.clone()).await?;
+
+    Ok(async move {
+        join3(search, lookup, record).await;
+    })
+}
+
+async fn in_background<T: Send + 'static>(
+    shelf: Arc<Shelf>,
+    answer: impl FnOnce(&Shelf) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(move || answer(&shelf)).await.unwrap_or_else(|e| {
+        Err(Refusal::new(RefusalCode::Internal, format!("the shard failed: {e}")))
+    })
+}
+
+fn candidates(shelf: &Shelf, query: CandidatesQuery) -> Result<Vec<CandidatesChunk>, Refusal> {
+    let gallery = shelf.gallery();
+    check_model(gallery.shape(), &query)?;
+    let exclude: HashSet<_> = query.exclude.into_iter().collect();
+    let composed = Composed {
+        image: query.image.0,
+        captions: query.captions.into_iter().map(|caption| caption.0).collect(),
+        beta: query.beta,
+    };
+    let found = gallery.search(&composed, query.k, &exclude);
+    let images = gallery.images();
+    drop(gallery);
+    Ok(pieces(found, images))
+}
+
+fn pieces(mut found: Vec<weimocir_domain::Candidate>, images: u64) -> Vec<CandidatesChunk> {
+    let mut chunks = Vec::new();
+    loop {
+        let rest = found.split_off(found.len().min(PIECE));
+        let sequence = chunks.len() as u32;
+        let last = rest.is_empty();
+        chunks.push(CandidatesChunk { sequence, last, images, candidates: found });
+        if last {
+            return chunks;
+        }
+        found = rest;
+    }
+}
+
+fn check_model(held: Option<(&ModelId, usize)>, query: &CandidatesQuery) -> Result<(), Refusal> {
+    let Some((model, dim)) = held else { return Ok(()) };
+    let fits = |vector: &weimocir_wire::Vector| vector.0.len() == dim;
+    if *model == query.model && fits(&query.image) && query.captions.iter().all(fits) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalCode::ModelMismatch,
+        format!(
+            "the gallery's vectors are of {model} ({dim} numbers), the query's of {} ({})",
+            query.model,
+            query.image.0.len()
+        ),
+    ))
+}
+
+fn look_up(shelf: &Shelf, query: LookupQuery) -> Lookup {
+    let gallery = shelf.gallery();
+    let states = query.images.into_iter().map(|image| gallery.state(image)).collect();
+    Lookup { states, images: gallery.images(), captioned: gallery.captioned() }
+}
+
+fn record(
+    shelf: &Shelf,
+    collection: weimocir_domain::Collection,
+    query: RecordQuery,
+) -> Result<Record, Refusal> {
+    let internal = |e: DiskError| Refusal::new(RefusalCode::Internal, e.to_string());
+    let part = shelf.disk.image(query.image).map_err(internal)?.ok_or_else(|| {
+        let message = format!("there is no image {} in the collection `{collection}`", query.image);
+        Refusal::new(RefusalCode::UnknownImage, message)
+    })?;
+    let captions = shelf.disk.captions(query.image).map_err(internal)?;
+    Ok(Record {
+        collection,
+        image: part.image,
+        revision: part.revision,
+        model: part.model,
+        embedding: part.embedding,
+        captions: captions.map_or_else(Vec::new, |part| part.captions),
+        source: part.source,
+        metadata: part.metadata,
+    })
+}

@@ -1,0 +1,77 @@
+//! One shard: its disk and memory, the task that follows the log, and the questions it answers.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use anyhow::Context;
+use weimocir_domain::{Collection, Shard};
+use weimocir_runtime::{Bus, CancellationToken, Service, ShardLog};
+
+use crate::{StoreArgs, apply, disk::Disk, gallery::Gallery, serve};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub collection: Collection,
+    pub shard: Shard,
+    pub args: StoreArgs,
+}
+
+impl Place {
+    fn folder(&self) -> PathBuf {
+        self.args.data.join(self.collection.as_str()).join(format!("shard-{}", self.shard))
+    }
+}
+
+/// What a shard holds. One task writes; any number of searches read.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    pub disk: Disk,
+    gallery: RwLock<Gallery>,
+}
+
+impl Shelf {
+    pub(crate) fn new(disk: Disk) -> Self {
+        Self { disk, gallery: RwLock::default() }
+    }
+
+    // because: applying a part cannot leave a half-changed gallery that a later reader would trust
+    // less than no answer at all
+    pub(crate) fn gallery(&self) -> RwLockReadGuard<'_, Gallery> {
+        self.gallery.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn gallery_mut(&self) -> RwLockWriteGuard<'_, Gallery> {
+        self.gallery.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) async fn run(
+    bus: Bus,
+    place: Place,
+    service: Arc<Service>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let Place { collection, shard, args } = &place;
+    let mut log = ShardLog::open(&bus, collection, *shard, &args.replica).await?;
+    let (folder, identity) = (place.folder(), log.identity());
+    let (shelf, applied) = tokio::task::spawn_blocking(move || {
+        let (disk, applied) = Disk::open(&folder, &identity)?;
+        let shelf = Shelf::new(disk);
+        apply::load(&shelf)?;
+        anyhow::Ok((Arc::new(shelf), applied))
+    })
+    .await
+    .context("the loader died")??;
+    log.follow_after(applied).await?;
+    let images = shelf.gallery().images();
+    let log_position = apply::describe(&log.identity(), applied);
+    tracing::info!(%collection, %shard, images, log = log_position, "shard loaded");
+
+    let answering = serve::start(&place, &shelf, &service, &shutdown).await?;
+    let outcome = apply::run(bus, log, shelf, shutdown.clone()).await;
+    shutdown.cancel();
+    answering.await;
+    outcome
+}
