@@ -1,1 +1,68 @@
-//! To come.
+//! The query worker: answers `weimocir.search`. It composes reference and modifier into a query,
+//! has them encoded ahead of the ingest work, asks every shard, and merges what they stream back.
+//!
+//! `search` is the sequence of steps; `reference` finds the reference's embedding and captions;
+//! `scatter` asks the shards. It computes no embedding and holds no vector itself.
+
+mod reference;
+mod scatter;
+mod search;
+
+use std::collections::HashMap;
+
+use weimocir_runtime::{
+    Asked, Bus, CancellationToken, Collections, NatsArgs, Patience, Service, TelemetryArgs,
+};
+use weimocir_wire::{names::QUERY_SERVICE, subjects};
+
+use crate::search::Searcher;
+
+/// Answers searches: composes the query, asks every shard, merges.
+#[derive(Debug, clap::Parser)]
+#[command(name = "weimocir-query", version)]
+pub struct Command {
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    #[command(flatten)]
+    pub query: QueryArgs,
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct QueryArgs {
+    /// Searches handled at the same time; more are told at once that this worker is busy
+    #[arg(long, env = "WEIMOCIR_SEARCHES", default_value_t = 64, value_name = "N")]
+    pub searches: usize,
+}
+
+/// Runs until `shutdown`, then finishes the searches begun.
+///
+/// # Errors
+/// No NATS, or a server that refuses the subscriptions.
+pub async fn run(
+    nats: NatsArgs,
+    args: QueryArgs,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let bus = Bus::connect(&nats, QUERY_SERVICE, Patience::Worker).await?;
+    bus.provision().await?;
+    let service = Service::start(&bus, QUERY_SERVICE, HashMap::new()).await?;
+    let searcher = Searcher::new(bus.clone(), Collections::open(&bus).await?);
+    let asked = Asked {
+        name: "search",
+        subject: subjects::SEARCH.into(),
+        group: "query".into(),
+        limit: args.searches,
+    };
+    let handler = move |request| {
+        let searcher = searcher.clone();
+        async move { searcher.search(request).await.map(|answer| [answer]) }
+    };
+    let answering = service.answer(asked, handler, shutdown).await?;
+    tracing::info!("query ready");
+    answering.await;
+    service.stop().await;
+    bus.close().await;
+    Ok(())
+}

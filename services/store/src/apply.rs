@@ -72,11 +72,13 @@ fn put(shelf: &Shelf, parts: Vec<(Part, ImageState)>, position: &Position) -> an
     Ok(())
 }
 
-/// The entries that still hold, in order, and those that are wrong.
+type Wrong<'a> = Vec<(&'a LogEntry, PartError)>;
+
+/// The entries that still hold, in order, each with its image's state after it; and the wrong ones.
 fn sort_out<'a>(
     entries: &'a [LogEntry],
     shelf: &Shelf,
-) -> (Vec<(Part, ImageState)>, Vec<(&'a LogEntry, PartError)>) {
+) -> (Vec<(Part, ImageState)>, Wrong<'a>) {
     let gallery = shelf.gallery();
     let mut shape = gallery.shape().map(|(model, dim)| (model.clone(), dim));
     let mut ahead: HashMap<ImageId, ImageState> = HashMap::new();

@@ -1,0 +1,246 @@
+//! One search, step by step: check, find the reference, encode, compose, ask the shards, merge.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weimocir_domain::{
+    Alpha, Beta, Collection, Embedding, ImageId, ModelId, TextReference, fuse, merge,
+};
+use weimocir_runtime::{Bus, CollectionError, Collections};
+use weimocir_wire::{
+    Blob, Vector,
+    query::{CandidatesQuery, EncodeQuery, EncodedQuery},
+    search::{Reference, Refusal, RefusalCode, SearchAnswer, SearchRequest},
+    subjects,
+    vectors::CollectionRecord,
+};
+
+use crate::{reference::Resolved, scatter};
+
+const DEFAULT_K: usize = 10;
+/// More candidates than this are a listing, not a search.
+const MAX_K: usize = 1_000;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Searcher {
+    pub bus: Bus,
+    collections: Collections,
+}
+
+/// A request that has been checked.
+#[derive(Debug)]
+struct Plan {
+    record: CollectionRecord,
+    model: ModelId,
+    modifier: Option<String>,
+    k: usize,
+    until: Instant,
+}
+
+/// What a query is made of, as raw embeddings.
+#[derive(Debug)]
+struct Ingredients {
+    reference: Option<Embedding>,
+    /// The reference's captions; empty unless the search wants them.
+    captions: Vec<Embedding>,
+    modifier: Option<Embedding>,
+    alpha: Alpha,
+    beta: Beta,
+    warnings: Vec<String>,
+}
+
+impl Searcher {
+    pub(crate) fn new(bus: Bus, collections: Collections) -> Self {
+        Self { bus, collections }
+    }
+
+    pub(crate) async fn search(&self, mut request: SearchRequest) -> Result<SearchAnswer, Refusal> {
+        let start = Instant::now();
+        let plan = self.plan(&mut request, start).await?;
+        let resolved = self.resolve(&mut request, &plan).await?;
+        let exclude = excluded(&request, &resolved);
+        let ingredients = self.ingredients(&request, &plan, resolved).await?;
+        let query = candidates_query(&plan, &ingredients, exclude, request.text_reference)?;
+        let gathered = scatter::ask(&self.bus, &plan.record, query, plan.until).await?;
+        Ok(SearchAnswer {
+            candidates: merge(plan.k, gathered.candidates),
+            collection: plan.record.name,
+            model: plan.model,
+            alpha: ingredients.alpha,
+            beta: ingredients.beta,
+            text_reference: request.text_reference,
+            images: gathered.images,
+            partial: !gathered.missing.is_empty(),
+            missing_shards: gathered.missing,
+            warnings: ingredients.warnings,
+            took_ms: start.elapsed().as_secs_f64() * 1e3,
+        })
+    }
+
+    async fn plan(&self, request: &mut SearchRequest, start: Instant) -> Result<Plan, Refusal> {
+        let modifier = request.modifier.take();
+        let modifier = modifier.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        if modifier.is_none() && request.reference.is_none() {
+            return Err(Refusal::invalid(
+                "a search needs a reference picture, a modifier, or both",
+            ));
+        }
+        let k = request.k.unwrap_or(DEFAULT_K);
+        if !(1..=MAX_K).contains(&k) {
+            return Err(Refusal::invalid(format!("k is {k}, which is not between 1 and {MAX_K}")));
+        }
+        let timeout = request.timeout_ms.map_or(DEFAULT_TIMEOUT, Duration::from_millis);
+        let record = self.collection(&request.collection).await?;
+        let model = record.model.clone().ok_or_else(|| {
+            let message = format!("the collection `{}` has no images yet", record.name);
+            Refusal::new(RefusalCode::Unavailable, message)
+        })?;
+        Ok(Plan { record, model, modifier, k, until: start + timeout.min(MAX_TIMEOUT) })
+    }
+
+    async fn collection(&self, name: &Collection) -> Result<CollectionRecord, Refusal> {
+        self.collections.get(name).await.map_err(|error| {
+            let code = match error {
+                CollectionError::Unknown { .. } => RefusalCode::UnknownCollection,
+                _ => RefusalCode::Unavailable,
+            };
+            Refusal::new(code, error.to_string())
+        })
+    }
+
+    async fn resolve(&self, request: &mut SearchRequest, plan: &Plan) -> Result<Resolved, Refusal> {
+        let with_captions = request.text_reference == TextReference::Caption;
+        match request.reference.take() {
+            None => Ok(Resolved::Absent),
+            Some(Reference::Id(image)) => {
+                self.stored_reference(&plan.record, image, with_captions, plan.until).await
+            }
+            Some(Reference::Image(picture)) => {
+                self.uploaded_reference(picture, with_captions, plan.until).await
+            }
+        }
+    }
+
+    /// Has everything encoded that the store does not hold already, in one request.
+    async fn ingredients(
+        &self,
+        request: &SearchRequest,
+        plan: &Plan,
+        resolved: Resolved,
+    ) -> Result<Ingredients, Refusal> {
+        let mut texts: Vec<String> = plan.modifier.iter().cloned().collect();
+        let (image, stored) = match resolved {
+            Resolved::Absent => (None, None),
+            Resolved::Stored { embedding, captions, .. } => (None, Some((embedding, captions))),
+            Resolved::Uploaded { picture, captions, .. } => {
+                texts.extend(captions);
+                (Some(picture), None)
+            }
+        };
+        let encoded = self.encode(image, texts, plan.until).await?;
+        same_model(&plan.model, &encoded.model, &plan.record.name)?;
+
+        let modifier_was_cut =
+            plan.modifier.is_some() && encoded.texts.first().is_some_and(|t| t.truncated);
+        let mut texts =
+            encoded.texts.into_iter().map(|text| text.embedding.embedding(&encoded.model));
+        let modifier = match &plan.modifier {
+            Some(_) => texts.next().transpose().map_err(internal)?,
+            None => None,
+        };
+        let captions: Vec<Embedding> = texts.collect::<Result<_, _>>().map_err(internal)?;
+        let image = encoded.image.map(|image| image.embedding(&encoded.model));
+        let image = image.transpose().map_err(internal)?;
+        let (reference, captions) = match stored {
+            Some((embedding, captions)) => (Some(embedding), captions),
+            None => (image, captions),
+        };
+        let weight = |e: weimocir_domain::WeightError| internal(e);
+        Ok(Ingredients {
+            reference,
+            captions,
+            modifier,
+            alpha: request.alpha.map_or_else(|| Alpha::new(encoded.alpha).map_err(weight), Ok)?,
+            beta: request.beta.map_or_else(|| Beta::new(encoded.beta).map_err(weight), Ok)?,
+            warnings: modifier_was_cut
+                .then(|| {
+                    "the modifier is longer than the model reads; its end was not seen".to_owned()
+                })
+                .into_iter()
+                .collect(),
+        })
+    }
+
+    async fn encode(
+        &self,
+        image: Option<Blob>,
+        texts: Vec<String>,
+        until: Instant,
+    ) -> Result<EncodedQuery, Refusal> {
+        let question = EncodeQuery { image, texts };
+        self.bus.ask(subjects::ENCODE_QUERY, &question, left(until)?).await
+    }
+}
+
+/// The time left, or a refusal if there is none.
+pub(crate) fn left(until: Instant) -> Result<Duration, Refusal> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(Refusal::new(RefusalCode::Timeout, "the search's time is up"));
+    }
+    Ok(left)
+}
+
+fn excluded(request: &SearchRequest, resolved: &Resolved) -> Vec<ImageId> {
+    let mut exclude = request.exclude.clone();
+    if request.exclude_reference.unwrap_or(true) {
+        exclude.extend(resolved.image());
+    }
+    exclude
+}
+
+fn same_model(held: &ModelId, offered: &ModelId, collection: &Collection) -> Result<(), Refusal> {
+    if held == offered {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalCode::ModelMismatch,
+        format!(
+            "the collection `{collection}` is bound to the model {held}, and the encode worker that answered runs {offered}"
+        ),
+    ))
+}
+
+/// Composes (METHOD: "Scoring"): `q` for the pixels, and in caption mode a `q_r` for each caption.
+fn candidates_query(
+    plan: &Plan,
+    of: &Ingredients,
+    exclude: Vec<ImageId>,
+    text_reference: TextReference,
+) -> Result<CandidatesQuery, Refusal> {
+    let compose = |reference: Option<&Embedding>| {
+        fuse(reference, of.modifier.as_ref(), of.alpha)
+            .map(Vector)
+            .map_err(|error| Refusal::invalid(error.to_string()))
+    };
+    let captions = match text_reference {
+        TextReference::Image => vec![],
+        TextReference::Caption => {
+            of.captions.iter().map(|caption| compose(Some(caption))).collect::<Result<_, _>>()?
+        }
+    };
+    Ok(CandidatesQuery {
+        model: plan.model.clone(),
+        image: compose(of.reference.as_ref())?,
+        captions,
+        beta: of.beta,
+        k: plan.k,
+        exclude,
+    })
+}
+
+fn internal(error: impl std::fmt::Display) -> Refusal {
+    Refusal::new(RefusalCode::Internal, error.to_string())
+}
