@@ -1,1 +1,133 @@
-//! To come.
+//! `weimocir`: the pipeline from the command line. One file per command; `exit` gives failures their
+//! exit codes, `nats_server` starts a server for `up` and `demo`.
+
+mod dead;
+mod delete;
+mod demo;
+mod exit;
+mod get;
+pub mod ingest;
+mod nats_server;
+mod search;
+mod sheet;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use weimocir_domain::{Collection, ImageId};
+use weimocir_runtime::{Bus, Collections, NatsArgs, Patience, TelemetryArgs};
+use weimocir_wire::{
+    query::{Record, RecordQuery},
+    subjects,
+    vectors::CollectionRecord,
+};
+
+pub use exit::Done;
+pub use nats_server::NatsServer;
+
+/// Composed image search: "like this picture, but …"
+#[derive(Debug, clap::Parser)]
+#[command(name = "weimocir", version, after_help = exit::HELP, arg_required_else_help = true)]
+pub struct Weimocir {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, clap::Args)]
+struct Shared {
+    #[command(flatten)]
+    nats: NatsArgs,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+    /// Gallery to work on
+    #[arg(long, env = "WEIMOCIR_COLLECTION", default_value_t, value_name = "NAME", global = true)]
+    collection: Collection,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Run every worker in this process
+    Up(Box<up::UpArgs>),
+    /// Feed pictures into the pipeline
+    Ingest(ingest::IngestArgs),
+    /// Find images like a reference, but with what the modifier says
+    Search(search::SearchArgs),
+    /// Show everything about one image
+    Get(get::GetArgs),
+    /// Forget images
+    Delete(delete::DeleteArgs),
+    /// Show galleries, work that waits, and workers alive
+    Status,
+    /// Look after deliveries that were given up
+    #[command(subcommand)]
+    Dead(dead::DeadCommand),
+    /// Show the whole pipeline at work on a sample gallery
+    Demo(Box<demo::DemoArgs>),
+}
+
+/// Runs a command and turns what became of it into an exit code.
+pub async fn main(weimocir: Weimocir) -> ExitCode {
+    let Weimocir { command, shared } = weimocir;
+    let quiet = !matches!(command, Command::Up(_));
+    let mut telemetry = shared.telemetry.clone();
+    // because: a command's own output says what it did; the workers' milestones belong to `up`
+    if quiet && telemetry.log == "info" {
+        telemetry.log = "warn".into();
+    }
+    if let Err(error) = telemetry.install() {
+        return exit::usage(&format!("cannot read the log filter: {error}"));
+    }
+    exit::report(run(command, shared.clone()).await, shared.json)
+}
+
+async fn run(command: Command, shared: Shared) -> anyhow::Result<Done> {
+    match command {
+        Command::Up(args) => up::run(*args, shared).await,
+        Command::Ingest(args) => ingest::run(args, shared).await,
+        Command::Search(args) => search::run(args, shared).await,
+        Command::Get(args) => get::run(args, shared).await,
+        Command::Delete(args) => delete::run(args, shared).await,
+        Command::Status => status::run(shared).await,
+        Command::Dead(command) => dead::run(command, shared).await,
+        Command::Demo(args) => demo::run(*args, shared).await,
+    }
+}
+
+impl Shared {
+    async fn connect(&self) -> anyhow::Result<Bus> {
+        Ok(Bus::connect(&self.nats, "weimocir", Patience::Command).await?)
+    }
+
+    async fn existing_collection(&self, bus: &Bus) -> anyhow::Result<CollectionRecord> {
+        Ok(Collections::open(bus).await?.get(&self.collection).await?)
+    }
+}
+
+/// How long a single question to a worker may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+async fn record(
+    bus: &Bus,
+    collection: &CollectionRecord,
+    image: ImageId,
+) -> anyhow::Result<Record> {
+    let subject = subjects::record(&collection.name, image.shard(collection.shards));
+    Ok(bus.ask(&subject, &RecordQuery { image }, PATIENCE).await?)
+}
+
+#[expect(clippy::print_stdout, reason = "the commands' results go to standard output")]
+fn say(text: impl std::fmt::Display) {
+    println!("{text}");
+}
+
+fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    say(serde_json::to_string_pretty(value)?);
+    Ok(())
+}

@@ -1,1 +1,121 @@
-//! To come.
+//! The encode worker: turns pictures and captions into vectors of the log, and encodes queries ahead
+//! of that work. Any number of them share the queue.
+//!
+//! `ingest` does the work of the queue, `query` answers requests, `binding` keeps collections to one
+//! model. The encoder itself is `weimocir-models`'.
+
+mod binding;
+mod ingest;
+mod query;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use weimocir_models::{DeviceChoice, Encoder, EncoderHandle, ModelSource, Queues};
+use weimocir_runtime::{
+    Asked, Bus, CancellationToken, Collections, NatsArgs, Patience, Pictures, Pull, Service,
+    TelemetryArgs, work,
+};
+use weimocir_wire::{
+    names::{ENCODE_DURABLE, ENCODE_SERVICE},
+    subjects,
+};
+
+use crate::{binding::Binding, ingest::Ingest};
+
+/// Encodes pictures, captions and queries.
+#[derive(Debug, clap::Parser)]
+#[command(name = "weimocir-encode", version)]
+pub struct Command {
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    #[command(flatten)]
+    pub encode: EncodeArgs,
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct EncodeArgs {
+    /// Encoder: `bundled`, a folder in Hugging Face's format, or `organisation/name` on the hub
+    #[arg(long, env = "WEIMOCIR_MODEL", default_value = "bundled", value_name = "MODEL")]
+    pub model: ModelSource,
+    /// Where the encoder runs: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, env = "WEIMOCIR_DEVICE", default_value = "cpu", value_name = "DEVICE")]
+    pub device: DeviceChoice,
+    /// Pictures and caption sets in work at the same time
+    // because: two device batches, and as many again being fetched and decoded meanwhile
+    #[arg(long, env = "WEIMOCIR_ENCODE_IN_FLIGHT", default_value_t = 128, value_name = "N")]
+    pub encode_in_flight: usize,
+    /// Seconds of silence after which this worker's deliveries go to another
+    #[arg(long, env = "WEIMOCIR_ENCODE_ACK_WAIT", default_value_t = 30, value_name = "SECONDS")]
+    pub encode_ack_wait: u64,
+}
+
+/// Queries handled at once, above what the device thread lets wait, so that it says busy itself.
+const QUERIES: usize = 256;
+
+/// Runs until `shutdown`, then finishes what was begun.
+///
+/// # Errors
+/// No NATS, a model that cannot be loaded, or one that the default collection is not bound to.
+pub async fn run(
+    nats: NatsArgs,
+    args: EncodeArgs,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let bus = Bus::connect(&nats, ENCODE_SERVICE, Patience::Worker).await?;
+    bus.provision().await?;
+    let encoder = load(&args).await?;
+    let binding = Binding::new(Collections::open(&bus).await?, encoder.id().clone());
+    binding.warn_of_strangers().await?;
+
+    let facts = [
+        ("model".to_owned(), encoder.id().to_string()),
+        ("dim".to_owned(), encoder.dim().to_string()),
+    ];
+    let service = Service::start(&bus, ENCODE_SERVICE, facts.into()).await?;
+    let asked = Asked {
+        name: "encode-query",
+        subject: subjects::ENCODE_QUERY.into(),
+        group: "encode".into(),
+        limit: QUERIES,
+    };
+    let asking = encoder.clone();
+    let handler = move |question| query::answer(asking.clone(), question);
+    let answering = tokio::spawn(service.answer(asked, handler, shutdown.clone()).await?);
+
+    let ingest = Ingest {
+        bus: bus.clone(),
+        pictures: Pictures::open(&bus).await?,
+        encoder: encoder.clone(),
+        binding,
+    };
+    let pull = Pull {
+        step: "encode",
+        durable: ENCODE_DURABLE,
+        subjects: vec![subjects::ENCODE_IMAGE.into(), subjects::ENCODE_CAPTIONS.into()],
+        in_flight: args.encode_in_flight,
+        ack_wait: Duration::from_secs(args.encode_ack_wait),
+    };
+    tracing::info!(model = %encoder.id(), dim = encoder.dim(), "encode ready");
+    let outcome =
+        work(&bus, pull, move |delivery| ingest.clone().handle(delivery), &shutdown).await;
+    shutdown.cancel();
+    answering.await.context("the task that answers queries died")?;
+    service.stop().await;
+    bus.close().await;
+    Ok(outcome?)
+}
+
+async fn load(args: &EncodeArgs) -> anyhow::Result<EncoderHandle> {
+    let (source, device) = (args.model.clone(), args.device);
+    tokio::task::spawn_blocking(move || {
+        let encoder = Encoder::load(&source, device)
+            .with_context(|| format!("failed to load the encoder {source}"))?;
+        EncoderHandle::spawn(encoder, Queues::default())
+            .context("failed to start the encoder's thread")
+    })
+    .await
+    .context("the loader died")?
+}

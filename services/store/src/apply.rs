@@ -1,6 +1,6 @@
 //! From the log to disk and then to memory: what a search can see would survive a loss of power.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use anyhow::Context;
 use weimocir_domain::ImageId;
@@ -8,7 +8,8 @@ use weimocir_runtime::{Bus, CancellationToken, LogEntry, LogIdentity, ShardLog};
 use weimocir_wire::query::ImageState;
 
 use crate::{
-    disk::Position,
+    disk::{Disk, DiskError, Position},
+    gallery::Gallery,
     part::{Part, PartError},
     shard::Shelf,
 };
@@ -56,13 +57,28 @@ pub(crate) async fn run(
     }
 }
 
-/// Loads what the disk holds.
-pub(crate) fn load(shelf: &Shelf) -> anyhow::Result<()> {
-    let mut gallery = shelf.gallery_mut();
-    for part in shelf.disk.parts() {
+/// Opens the folder and loads what it holds; returns how far the log was applied. A folder with a
+/// record that cannot be read is set aside and begun anew.
+///
+/// # Errors
+/// The folder is in use, or cannot be made.
+pub(crate) fn open(folder: &Path, log: &LogIdentity) -> Result<(Shelf, u64), DiskError> {
+    let (disk, applied) = Disk::open(folder, log)?;
+    match load(&disk) {
+        Ok(gallery) => Ok((Shelf::new(disk, gallery), applied)),
+        Err(error) => {
+            tracing::error!(%error, "the store cannot be read; rebuilding from the log");
+            Ok((Shelf::new(disk.begin_anew()?, Gallery::default()), 0))
+        }
+    }
+}
+
+fn load(disk: &Disk) -> Result<Gallery, DiskError> {
+    let mut gallery = Gallery::default();
+    for part in disk.parts() {
         gallery.apply(part?);
     }
-    Ok(())
+    Ok(gallery)
 }
 
 fn put(shelf: &Shelf, parts: Vec<(Part, ImageState)>, position: &Position) -> anyhow::Result<()> {
@@ -75,10 +91,7 @@ fn put(shelf: &Shelf, parts: Vec<(Part, ImageState)>, position: &Position) -> an
 type Wrong<'a> = Vec<(&'a LogEntry, PartError)>;
 
 /// The entries that still hold, in order, each with its image's state after it; and the wrong ones.
-fn sort_out<'a>(
-    entries: &'a [LogEntry],
-    shelf: &Shelf,
-) -> (Vec<(Part, ImageState)>, Wrong<'a>) {
+fn sort_out<'a>(entries: &'a [LogEntry], shelf: &Shelf) -> (Vec<(Part, ImageState)>, Wrong<'a>) {
     let gallery = shelf.gallery();
     let mut shape = gallery.shape().map(|(model, dim)| (model.clone(), dim));
     let mut ahead: HashMap<ImageId, ImageState> = HashMap::new();

@@ -148,8 +148,9 @@ impl Gallery {
         k: usize,
         exclude: &HashSet<ImageId>,
     ) -> Vec<Candidate> {
+        let Some((_, dim)) = self.shape else { return Vec::new() };
         let mut top = TopK::new(k);
-        for (row, unit) in self.units.chunks_exact(query.image.len()).enumerate() {
+        for (row, unit) in self.units.chunks_exact(dim).enumerate() {
             let image = self.rows[row];
             if exclude.contains(&image) {
                 continue;
@@ -188,4 +189,257 @@ impl Gallery {
 fn unit(values: &[f32]) -> Vec<f32> {
     let norm = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32;
     values.iter().map(|x| x / norm).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use weimocir_domain::{Alpha, Beta, Embedding, Revision, fuse};
+
+    use super::*;
+    use crate::part::tests::{DIM, captions, id, model, picture, tombstone};
+
+    /// Any vector, the same for the same numbers.
+    fn spread(seed: u64) -> Vec<f32> {
+        (0..DIM as u64).map(|i| ((seed * 31 + i * 17 + 1) as f32).sin() + 1.5).collect()
+    }
+
+    /// What is said about images, with what is said decided by image and revision: a revision names
+    /// one submission.
+    pub(crate) fn statements() -> impl Strategy<Value = Vec<Part>> {
+        let statement = (0_u8..3, 0_u8..4, 1_u64..7).prop_map(|(kind, n, revision)| {
+            let seed = u64::from(n) * 100 + revision;
+            match kind {
+                0 => picture(n, revision, &spread(seed)),
+                1 => {
+                    let vectors: Vec<_> =
+                        (0..revision % 3).map(|r| spread(seed * 10 + r)).collect();
+                    captions(n, revision, vectors.iter().map(Vec::as_slice))
+                }
+                _ => tombstone(n, revision),
+            }
+        });
+        prop::collection::vec(statement, 0..30)
+    }
+
+    /// Everything that a gallery answers.
+    #[derive(Debug, PartialEq)]
+    pub(crate) struct Seen {
+        states: Vec<ImageState>,
+        images: u64,
+        captioned: u64,
+        found: Vec<Candidate>,
+    }
+
+    pub(crate) fn see(gallery: &Gallery) -> Seen {
+        let image = vec![0.5; DIM];
+        let query = Composed { image, captions: vec![], beta: Beta::new(0.25).unwrap() };
+        Seen {
+            states: (0..4).map(|n| gallery.state(id(n))).collect(),
+            images: gallery.images(),
+            captioned: gallery.captioned(),
+            found: gallery.search(&query, 100, &HashSet::new()),
+        }
+    }
+
+    fn gallery(parts: impl IntoIterator<Item = Part>) -> Gallery {
+        let mut gallery = Gallery::default();
+        parts.into_iter().for_each(|part| gallery.apply(part));
+        gallery
+    }
+
+    /// The rule without its order: the greatest revision of each kind, unless a deletion is as new.
+    fn held(parts: &[Part]) -> BTreeMap<ImageId, ImageState> {
+        let mut held: BTreeMap<ImageId, ImageState> = BTreeMap::new();
+        for part in parts {
+            let state = held.entry(part.image()).or_default();
+            match part {
+                Part::Image(p) => state.image = state.image.max(Some(p.revision)),
+                Part::Captions(p) => state.captions = state.captions.max(Some(p.revision)),
+                Part::Tombstone(p) => state.tombstone = state.tombstone.max(Some(p.revision)),
+            }
+        }
+        for state in held.values_mut() {
+            let deleted = state.tombstone;
+            let survives = |revision: &Revision| Some(*revision) > deleted;
+            state.image = state.image.filter(survives);
+            state.captions = state.captions.filter(survives);
+        }
+        held
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_parts_and_repeats_change_nothing(
+            (parts, shuffled) in (statements(), any::<prop::sample::Index>()).prop_flat_map(
+                |(parts, cut)| {
+                    let mut more = parts.clone();
+                    let repeated = if parts.is_empty() { 0 } else { cut.index(parts.len()) };
+                    more.extend_from_slice(&parts[..repeated]);
+                    (Just(parts), Just(more).prop_shuffle())
+                },
+            )
+        ) {
+            let (one, other) = (gallery(parts.clone()), gallery(shuffled));
+            prop_assert_eq!(see(&one), see(&other));
+
+            let held = held(&parts);
+            for n in 0..4 {
+                let expected = held.get(&id(n)).copied().unwrap_or_default();
+                prop_assert_eq!(one.state(id(n)), expected);
+            }
+            let shown: Vec<_> = held.values().filter(|state| state.image.is_some()).collect();
+            let captioned = shown.iter().filter(|state| state.captions.is_some()).count();
+            prop_assert_eq!(one.images(), shown.len() as u64);
+            prop_assert_eq!(one.captioned(), captioned as u64);
+            for found in see(&one).found {
+                let revision = held[&found.image].image.map_or(0, |revision| revision.0);
+                let n = found.image.as_bytes()[0];
+                prop_assert_eq!(found.source, format!("{n}-{revision}.png"));
+            }
+        }
+    }
+
+    /// METHOD "Scoring", in f64 from the raw features: an independent reading of the formula.
+    mod reference {
+        fn unit(x: &[f64]) -> Vec<f64> {
+            let length = x.iter().map(|x| x.powi(2)).sum::<f64>().sqrt();
+            x.iter().map(|x| x / length).collect()
+        }
+
+        fn wide(x: &[f32]) -> Vec<f64> {
+            x.iter().copied().map(f64::from).collect()
+        }
+
+        fn inner(a: &[f64], b: &[f64]) -> f64 {
+            a.iter().zip(b).map(|(a, b)| a * b).sum()
+        }
+
+        pub(super) fn fused(x: &[f32], modifier: &[f32], alpha: f32) -> (Vec<f64>, f64) {
+            let alpha = f64::from(alpha);
+            let sum: Vec<f64> = wide(x)
+                .iter()
+                .zip(wide(modifier))
+                .map(|(x, m)| (1.0 - alpha) * x + alpha * m)
+                .collect();
+            (unit(&sum), inner(&sum, &sum).sqrt())
+        }
+
+        /// `s`, with every caption of the image against its own query vector.
+        pub(super) fn score(
+            q: &[f64],
+            q_r: &[Vec<f64>],
+            beta: f32,
+            image: &[f32],
+            captions: &[Vec<f32>],
+        ) -> f64 {
+            let beta = f64::from(beta);
+            let s_img = inner(q, &unit(&wide(image)));
+            let met = captions.len().min(q_r.len());
+            if met == 0 {
+                return s_img;
+            }
+            let s_txt = (0..met).map(|r| inner(&q_r[r], &unit(&wide(&captions[r])))).sum::<f64>();
+            (1.0 - beta) * s_img + beta * s_txt / met as f64
+        }
+    }
+
+    fn raw() -> impl Strategy<Value = Vec<f32>> {
+        let length = |x: &Vec<f32>| x.iter().map(|x| x * x).sum::<f32>();
+        prop::collection::vec(-3_f32..3.0, DIM)
+            .prop_filter("no direction", move |x| length(x) > 0.1)
+    }
+
+    proptest! {
+        #[test]
+        fn a_search_agrees_with_the_formula_in_f64(
+            images in prop::collection::vec((raw(), prop::collection::vec(raw(), 0..4)), 0..12),
+            (v, m, t_ref) in (raw(), raw(), prop::collection::vec(raw(), 1..4)),
+            (alpha, beta) in (0_f32..=1.0, 0_f32..=1.0),
+            by_caption: bool,
+            k in 0_usize..14,
+            excluded in prop::collection::hash_set(0_u8..12, 0..4),
+        ) {
+            let sides = if by_caption { &t_ref[..] } else { std::slice::from_ref(&v) };
+            prop_assume!(reference::fused(&v, &m, alpha).1 > 0.1);
+            prop_assume!(sides.iter().all(|x| reference::fused(x, &m, alpha).1 > 0.1));
+
+            let embedding = |x: &Vec<f32>| Embedding::new(model(), x.as_slice()).unwrap();
+            let compose = |x: &Vec<f32>| {
+                fuse(Some(&embedding(x)), Some(&embedding(&m)), Alpha::new(alpha).unwrap()).unwrap()
+            };
+            let query = Composed {
+                image: compose(&v),
+                captions: if by_caption { t_ref.iter().map(compose).collect() } else { vec![] },
+                beta: Beta::new(beta).unwrap(),
+            };
+            let mut gallery = Gallery::default();
+            for (n, (image, texts)) in images.iter().enumerate() {
+                gallery.apply(picture(n as u8, 1, image));
+                // because: no captions yet and an empty list of them are two ways to have none
+                if !texts.is_empty() || n % 2 == 0 {
+                    gallery.apply(captions(n as u8, 1, texts.iter().map(Vec::as_slice)));
+                }
+            }
+            let exclude = excluded.iter().map(|&n| id(n)).collect();
+            let found = gallery.search(&query, k, &exclude);
+
+            let q = reference::fused(&v, &m, alpha).0;
+            let q_r: Vec<Vec<f64>> = match by_caption {
+                true => t_ref.iter().map(|t| reference::fused(t, &m, alpha).0).collect(),
+                false => vec![q.clone(); 3],
+            };
+            let mut expected: Vec<(f64, ImageId)> = (0_u8..)
+                .zip(&images)
+                .filter(|(n, _)| !excluded.contains(n))
+                .map(|(n, (image, texts))| {
+                    (reference::score(&q, &q_r, beta, image, texts), id(n))
+                })
+                .collect();
+            expected.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let exact: HashMap<ImageId, f64> = expected.iter().map(|&(s, image)| (image, s)).collect();
+            expected.truncate(k);
+
+            prop_assert_eq!(found.len(), expected.len());
+            for (candidate, (score, _)) in found.iter().zip(&expected) {
+                let similarity = f64::from(candidate.similarity);
+                prop_assert!((similarity - score).abs() < 1e-5, "{} at {}", similarity, score);
+                prop_assert!((similarity - exact[&candidate.image]).abs() < 1e-5);
+                let (_, texts) = &images[usize::from(candidate.image.as_bytes()[0])];
+                prop_assert_eq!(candidate.s_txt.is_some(), !texts.is_empty());
+                prop_assert_eq!(candidate.captions.len(), texts.len());
+                let met = if by_caption { t_ref.len() } else { usize::MAX };
+                for (r, caption) in candidate.captions.iter().enumerate() {
+                    prop_assert_eq!(caption.similarity.is_some(), r < met);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equally_close_images_come_by_ascending_id() {
+        let vector = [1.0, 2.0, 3.0, 4.0];
+        let gallery = gallery([3, 1, 4, 0, 2].map(|n| picture(n, 1, &vector)));
+        let query =
+            Composed { image: vec![0.5; DIM], captions: vec![], beta: Beta::new(0.0).unwrap() };
+        let ids = |k: usize, exclude: &[u8]| -> Vec<u8> {
+            let exclude = exclude.iter().map(|&n| id(n)).collect();
+            let found = gallery.search(&query, k, &exclude);
+            found.iter().map(|candidate| candidate.image.as_bytes()[0]).collect()
+        };
+        assert_eq!(ids(5, &[]), [0, 1, 2, 3, 4]);
+        assert_eq!(ids(2, &[]), [0, 1]);
+        assert_eq!(ids(3, &[0, 2, 9]), [1, 3, 4]);
+        assert!(ids(0, &[]).is_empty());
+    }
+
+    #[test]
+    fn an_empty_gallery_finds_nothing_whatever_is_asked() {
+        for image in [vec![], vec![1.0]] {
+            let query = Composed { image, captions: vec![], beta: Beta::new(0.5).unwrap() };
+            assert_eq!(Gallery::default().search(&query, 10, &HashSet::new()), []);
+        }
+    }
 }

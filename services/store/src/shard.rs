@@ -32,8 +32,8 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    pub(crate) fn new(disk: Disk) -> Self {
-        Self { disk, gallery: RwLock::default() }
+    pub(crate) fn new(disk: Disk, gallery: Gallery) -> Self {
+        Self { disk, gallery: RwLock::new(gallery) }
     }
 
     // because: applying a part cannot leave a half-changed gallery that a later reader would trust
@@ -57,9 +57,7 @@ pub(crate) async fn run(
     let mut log = ShardLog::open(&bus, collection, *shard, &args.replica).await?;
     let (folder, identity) = (place.folder(), log.identity());
     let (shelf, applied) = tokio::task::spawn_blocking(move || {
-        let (disk, applied) = Disk::open(&folder, &identity)?;
-        let shelf = Shelf::new(disk);
-        apply::load(&shelf)?;
+        let (shelf, applied) = apply::open(&folder, &identity)?;
         anyhow::Ok((Arc::new(shelf), applied))
     })
     .await

@@ -1,1 +1,37 @@
-//! To come.
+//! The models: dual encoders and captioners, their preprocessing, and the threads they run on.
+//! The only crate that names candle. What their features are used for is `weimocir-domain`'s.
+
+mod blip;
+mod bundled;
+mod captioner;
+mod captioner_handle;
+mod clip;
+mod device;
+mod device_choice;
+mod encoder;
+mod encoder_handle;
+mod error;
+mod files;
+mod hub;
+mod image;
+mod layers;
+mod source;
+mod text;
+mod weights;
+
+pub use captioner::Captioner;
+pub use captioner_handle::CaptionerHandle;
+pub use device::{DeviceError, DeviceThread, Lane, Queues};
+pub use device_choice::DeviceChoice;
+pub use encoder::{EncodedText, Encoder};
+pub use encoder_handle::EncoderHandle;
+pub use error::{ModelError, TextError};
+pub use image::{ImageError, ImageLimits, Pixels, Preprocessor};
+pub use source::ModelSource;
+
+/// What a caught panic said.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no reason given".to_owned())
+}

@@ -27,6 +27,8 @@ pub struct NatsArgs {
 /// How long to try before saying that there is no server.
 #[derive(Debug, Clone, Copy)]
 pub enum Patience {
+    /// One try: is there a server at all?
+    Glance,
     /// A person waits for the answer.
     Command,
     /// Worker and server may be started together, in any order.
@@ -74,6 +76,7 @@ impl Bus {
     ) -> Result<Self, BusError> {
         let until = Instant::now()
             + match patience {
+                Patience::Glance => Duration::ZERO,
                 Patience::Command => Duration::from_secs(3),
                 Patience::Worker => Duration::from_secs(30),
             };

@@ -1,0 +1,70 @@
+//! `weimocir delete`: images leave the gallery, and stay away from whatever is still in the queue.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use weimocir_domain::ImageId;
+use weimocir_runtime::Bus;
+use weimocir_wire::{
+    query::{ImageState, Lookup, LookupQuery},
+    subjects,
+    vectors::CollectionRecord,
+    work::DeleteImage,
+};
+
+use crate::{Done, PATIENCE, Shared, say, say_json};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeleteArgs {
+    /// Image ids
+    #[arg(value_name = "ID", required = true)]
+    images: Vec<ImageId>,
+}
+
+pub(crate) async fn run(args: DeleteArgs, shared: Shared) -> anyhow::Result<Done> {
+    let bus = shared.connect().await?;
+    let collection = shared.existing_collection(&bus).await?;
+    let (mut deleted, mut unknown) = (Vec::new(), Vec::new());
+    for image in args.images {
+        if state(&bus, &collection, image).await?.image.is_none() {
+            unknown.push(image);
+            continue;
+        }
+        let message = DeleteImage { collection: collection.name.clone(), image };
+        let revision = bus.submit(subjects::DELETE, &message).await?;
+        let until = Instant::now() + PATIENCE;
+        while state(&bus, &collection, image).await?.tombstone < Some(revision) {
+            anyhow::ensure!(
+                Instant::now() < until,
+                "the deletion of {image} waits: is a store worker running?"
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+        deleted.push(image);
+    }
+    if shared.json {
+        say_json(&serde_json::json!({ "deleted": deleted, "unknown": unknown }))?;
+    } else {
+        deleted.iter().for_each(|image| say(format_args!("deleted {image}")));
+        unknown.iter().for_each(|image| say(format_args!("unknown {image}")));
+    }
+    match (deleted.is_empty(), unknown.first()) {
+        (_, None) => Ok(Done::Fully),
+        (false, Some(_)) => Ok(Done::Partly),
+        (true, Some(image)) => Err(weimocir_wire::search::Refusal::new(
+            weimocir_wire::search::RefusalCode::UnknownImage,
+            format!("there is no image {image} in the collection `{}`", collection.name),
+        )
+        .into()),
+    }
+}
+
+async fn state(
+    bus: &Bus,
+    collection: &CollectionRecord,
+    image: ImageId,
+) -> anyhow::Result<ImageState> {
+    let subject = subjects::lookup(&collection.name, image.shard(collection.shards));
+    let answer: Lookup = bus.ask(&subject, &LookupQuery { images: vec![image] }, PATIENCE).await?;
+    Ok(answer.states.first().copied().unwrap_or_default())
+}

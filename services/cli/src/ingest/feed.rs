@@ -1,0 +1,222 @@
+//! One picture into the pipeline: checked, stored under its id, and published as work.
+
+use std::{
+    collections::HashSet,
+    io::Read,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use weimocir_domain::{ImageId, Revision};
+use weimocir_runtime::{Bus, Pictures};
+use weimocir_wire::{
+    query::{ImageState, Lookup, LookupQuery},
+    search::{Refusal, RefusalCode},
+    subjects,
+    vectors::CollectionRecord,
+    work::{CaptionImage, EncodeCaptions, EncodeImage, Metadata},
+};
+
+use super::{
+    IngestArgs,
+    report::{Expected, Outcome},
+    sources::{Content, Item},
+    tables::Tables,
+};
+use crate::PATIENCE;
+
+#[derive(Debug)]
+pub(crate) struct Feed {
+    pub bus: Bus,
+    pub collection: CollectionRecord,
+    pictures: Pictures,
+    tables: Tables,
+    /// Pictures of this run, so that the same file twice is submitted once.
+    taken: Mutex<HashSet<ImageId>>,
+    force: bool,
+    make_captions: bool,
+    max_bytes: u64,
+}
+
+impl Feed {
+    pub(crate) fn new(
+        bus: &Bus,
+        pictures: Pictures,
+        collection: CollectionRecord,
+        args: &IngestArgs,
+        tables: Tables,
+    ) -> Self {
+        Self {
+            bus: bus.clone(),
+            collection,
+            pictures,
+            tables,
+            taken: Mutex::default(),
+            force: args.force,
+            make_captions: !args.no_captions,
+            max_bytes: args.max_bytes,
+        }
+    }
+
+    /// # Errors
+    /// The pipeline does not take it. What is wrong with the picture itself is an outcome.
+    pub(crate) async fn take(&self, item: Item) -> anyhow::Result<Outcome> {
+        let Item { name: source, content, captions, metadata } = item;
+        let bytes = match self.bytes(content).await {
+            Ok(bytes) => bytes,
+            Err(reason) => return Ok(Outcome::Refused { source, reason }),
+        };
+        let image = ImageId::of(&bytes);
+        if !self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(image) {
+            return Ok(Outcome::Repeated);
+        }
+        let captions = captions.or_else(|| self.tables.captions(&source).cloned());
+        let metadata = match self.tables.metadata(&source) {
+            Some(more) => metadata.into_iter().chain(more.clone()).collect(),
+            None => metadata,
+        };
+        let held = if self.force { ImageState::default() } else { self.held(image).await? };
+        let changes_nothing = captions.is_none() && metadata.is_empty();
+        match held.image {
+            Some(_) if changes_nothing && (held.captions.is_some() || !self.make_captions) => {
+                Ok(Outcome::AlreadyThere)
+            }
+            Some(revision) if changes_nothing => {
+                // because: an earlier run may have been cut off between the two submissions
+                self.want_captions(image, revision).await?;
+                let expected = Expected { source, image: revision, captions: Some(revision) };
+                Ok(Outcome::Submitted { image, expected })
+            }
+            _ => {
+                self.pictures
+                    .put(&bytes)
+                    .await
+                    .with_context(|| format!("cannot submit {source}"))?;
+                let expected = self.submit(image, source, metadata, captions).await?;
+                Ok(Outcome::Submitted { image, expected })
+            }
+        }
+    }
+
+    async fn submit(
+        &self,
+        image: ImageId,
+        source: String,
+        metadata: Metadata,
+        captions: Option<Vec<String>>,
+    ) -> anyhow::Result<Expected> {
+        let collection = self.collection.name.clone();
+        let work =
+            EncodeImage { collection: collection.clone(), image, source: source.clone(), metadata };
+        let revision = self.bus.submit(subjects::ENCODE_IMAGE, &work).await?;
+        let captions_expected = match captions {
+            Some(captions) => {
+                let work = EncodeCaptions { collection, image, revision, captions };
+                self.bus.submit(subjects::ENCODE_CAPTIONS, &work).await?;
+                Some(revision)
+            }
+            None if self.make_captions => {
+                self.want_captions(image, revision).await?;
+                Some(revision)
+            }
+            None => None,
+        };
+        Ok(Expected { source, image: revision, captions: captions_expected })
+    }
+
+    async fn want_captions(&self, image: ImageId, revision: Revision) -> anyhow::Result<()> {
+        let work = CaptionImage { collection: self.collection.name.clone(), image, revision };
+        self.bus.submit(subjects::CAPTION, &work).await?;
+        Ok(())
+    }
+
+    async fn held(&self, image: ImageId) -> anyhow::Result<ImageState> {
+        Ok(self
+            .states(vec![image])
+            .await?
+            .into_iter()
+            .next()
+            .map(|(_, state)| state)
+            .unwrap_or_default())
+    }
+
+    /// What the gallery holds of the images. Without a store worker nothing is known, and the
+    /// images count as new.
+    pub(crate) async fn states(
+        &self,
+        images: Vec<ImageId>,
+    ) -> anyhow::Result<Vec<(ImageId, ImageState)>> {
+        let mut by_shard = vec![Vec::new(); usize::from(self.collection.shards)];
+        for image in images {
+            by_shard[usize::from(image.shard(self.collection.shards).0)].push(image);
+        }
+        let mut states = Vec::new();
+        for images in by_shard.into_iter().filter(|images| !images.is_empty()) {
+            let shard = images[0].shard(self.collection.shards);
+            let subject = subjects::lookup(&self.collection.name, shard);
+            let question = LookupQuery { images };
+            let answer = self.bus.ask::<_, Lookup>(&subject, &question, PATIENCE).await;
+            match answer {
+                Ok(lookup) => states.extend(question.images.into_iter().zip(lookup.states)),
+                Err(Refusal { code: RefusalCode::Unavailable | RefusalCode::Busy, .. }) => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        Ok(states)
+    }
+
+    /// A picture's file, or why it is none.
+    async fn bytes(&self, content: Content) -> Result<Vec<u8>, String> {
+        let limit = self.max_bytes;
+        let bytes = match content {
+            Content::Bytes(bytes) => bytes,
+            Content::Unreadable(reason) => return Err(reason),
+            Content::File(path) => blocking(move || read_file(&path, limit)).await?,
+            Content::Url(url) => blocking(move || fetch(&url, limit)).await?,
+        };
+        if bytes.is_empty() {
+            return Err("the file is empty".into());
+        }
+        if bytes.len() as u64 > limit {
+            return Err(too_large(limit));
+        }
+        image::guess_format(&bytes).map_err(|_| "not a picture in a known format".to_owned())?;
+        Ok(bytes)
+    }
+}
+
+async fn blocking(
+    read: impl FnOnce() -> Result<Vec<u8>, String> + Send + 'static,
+) -> Result<Vec<u8>, String> {
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|e| Err(format!("reading stopped: {e}")))
+}
+
+fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+    let file = std::fs::File::open(path).map_err(|e| format!("cannot be read: {e}"))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| format!("cannot be read: {e}"))?;
+    Ok(bytes)
+}
+
+/// How long a picture may take to come over the network.
+const FETCH: Duration = Duration::from_secs(30);
+
+fn fetch(url: &str, limit: u64) -> Result<Vec<u8>, String> {
+    if !(url.starts_with("http://") || url.starts_with("https://")) {
+        return Err("only http and https addresses are fetched".into());
+    }
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(FETCH)).build().into();
+    let mut response = agent.get(url).call().map_err(|e| format!("cannot be fetched: {e}"))?;
+    let body = response.body_mut().with_config().limit(limit + 1);
+    body.read_to_vec().map_err(|error| match error {
+        ureq::Error::BodyExceedsLimit(_) => too_large(limit),
+        error => format!("cannot be fetched: {error}"),
+    })
+}
+
+fn too_large(limit: u64) -> String {
+    format!("larger than {limit} bytes (--max-bytes)")
+}

@@ -1,0 +1,159 @@
+//! `weimocir ingest`: pictures from folders, globs, tar shards and JSONL lists into the pipeline.
+//!
+//! `sources` finds pictures, `tables` reads captions and metadata made elsewhere, `feed` submits,
+//! `wait` follows them until they are searchable, `report` is what the user is told.
+
+mod feed;
+mod report;
+mod sources;
+mod tables;
+mod wait;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use weimocir_runtime::{Bus, Collections, DeadLetters, Pictures};
+
+use crate::{Done, Shared};
+use feed::Feed;
+use sources::{Item, Place, Watched};
+
+pub(crate) use report::Summary;
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct IngestArgs {
+    /// Folders, picture files, glob patterns, .tar shards (pictures with .json beside them), or
+    /// .jsonl lists with a "path" or "url" on each line
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<String>,
+    /// Captions made elsewhere: JSON `{"name": ["…"]}`, or objects with "image" and "captions"
+    #[arg(long, value_name = "FILE")]
+    pub captions: Option<PathBuf>,
+    /// Metadata: JSON `{"name": {…}}`, or objects with "image" and whatever else
+    #[arg(long, value_name = "FILE")]
+    pub metadata: Option<PathBuf>,
+    /// Make no captions for pictures that bring none
+    #[arg(long)]
+    pub no_captions: bool,
+    /// Wait until every picture is searchable and has its captions
+    #[arg(long)]
+    pub wait: bool,
+    /// Go on looking for new pictures
+    #[arg(long)]
+    pub watch: bool,
+    /// Submit pictures again that the gallery has already
+    #[arg(long)]
+    pub force: bool,
+    /// Shards of the gallery, if this makes it
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub shards: u16,
+    /// Pictures submitted at the same time
+    #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// Pictures larger than this are refused, in bytes
+    #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
+    pub max_bytes: u64,
+}
+
+impl IngestArgs {
+    /// One folder, every default, and waiting to the end.
+    pub(crate) fn waiting_for(folder: &std::path::Path) -> Self {
+        Self {
+            paths: vec![folder.display().to_string()],
+            captions: None,
+            metadata: None,
+            no_captions: false,
+            wait: true,
+            watch: false,
+            force: false,
+            shards: 1,
+            jobs: 32,
+            max_bytes: 64 << 20,
+        }
+    }
+}
+
+pub(crate) fn tell(summary: &Summary) -> anyhow::Result<()> {
+    report::tell(summary, false)
+}
+
+/// How often a watched folder is looked at.
+const WATCH: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(args: IngestArgs, shared: Shared) -> anyhow::Result<Done> {
+    let bus = shared.connect().await?;
+    let summary = ingest(&bus, &args, &shared, !shared.json).await?;
+    report::tell(&summary, shared.json)?;
+    Ok(if summary.refused.is_empty() { Done::Fully } else { Done::Partly })
+}
+
+/// Submits everything, and then waits or watches as the arguments say.
+pub(crate) async fn ingest(
+    bus: &Bus,
+    args: &IngestArgs,
+    shared: &Shared,
+    show: bool,
+) -> anyhow::Result<Summary> {
+    let tables = tables::Tables::read(args.captions.as_deref(), args.metadata.as_deref())?;
+    let places = sources::places(&args.paths)?;
+    bus.provision().await?;
+    let collection = Collections::open(bus).await?.ensure(&shared.collection, args.shards).await?;
+    let letters = DeadLetters::open(bus).await?;
+    let before = letters.last_number().await?;
+    let feed = Feed::new(bus, Pictures::open(bus).await?, collection, args, tables);
+    let mut summary = Summary::default();
+    submit(&feed, places.clone(), args, &mut summary, show).await?;
+    if args.watch {
+        watch(&feed, places, args, &mut summary, show).await?;
+    }
+    if args.wait {
+        wait::until_settled(&feed, &letters, before, &mut summary, show).await?;
+    }
+    Ok(summary)
+}
+
+async fn submit(
+    feed: &Feed,
+    places: Vec<Place>,
+    args: &IngestArgs,
+    summary: &mut Summary,
+    show: bool,
+) -> anyhow::Result<()> {
+    let progress = report::submitting(sources::known_total(&places), show);
+    let jobs = usize::from(args.jobs);
+    let (send, mut items) = mpsc::channel::<Item>(jobs);
+    let reader = tokio::task::spawn_blocking(move || sources::read(places, &send));
+    let items = futures::stream::poll_fn(move |context| items.poll_recv(context));
+    let mut outcomes = items.map(|item| feed.take(item)).buffer_unordered(jobs);
+    while let Some(outcome) = outcomes.next().await {
+        progress.inc(1);
+        summary.count(outcome?);
+        progress.set_message(summary.refused_so_far());
+    }
+    progress.finish();
+    reader.await.context("reading the sources stopped")?
+}
+
+/// Takes what is new in the places, until Ctrl-C.
+async fn watch(
+    feed: &Feed,
+    known: Vec<Place>,
+    args: &IngestArgs,
+    summary: &mut Summary,
+    show: bool,
+) -> anyhow::Result<()> {
+    let mut watched = Watched::new(known);
+    tracing::info!("watching for new pictures; Ctrl-C ends");
+    loop {
+        tokio::select! {
+            stopped = tokio::signal::ctrl_c() => return stopped.context("cannot listen for Ctrl-C"),
+            () = tokio::time::sleep(WATCH) => {}
+        }
+        let fresh = watched.fresh(sources::places(&args.paths)?);
+        if !fresh.is_empty() {
+            submit(feed, fresh, args, summary, show).await?;
+        }
+    }
+}

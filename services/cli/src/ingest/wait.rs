@@ -1,0 +1,171 @@
+//! Following submitted pictures until each is searchable and captioned, or has a dead letter.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use indicatif::ProgressBar;
+use tokio::time::{Instant, sleep};
+use weimocir_domain::{ImageId, Revision};
+use weimocir_runtime::{DeadLetter, DeadLetters};
+use weimocir_wire::{names, query::ImageState, subjects};
+
+use super::{
+    feed::Feed,
+    report::{self, Refused, Summary},
+};
+
+/// How often the stores are asked.
+const PAUSE: Duration = Duration::from_millis(100);
+/// After this long without progress the user is told what may be missing.
+const STALL: Duration = Duration::from_secs(10);
+/// Images in one question.
+const QUESTION: usize = 1_000;
+
+/// A picture that is on its way: the revisions still to come.
+#[derive(Debug)]
+struct Pending {
+    source: String,
+    image: Option<Revision>,
+    captions: Option<Revision>,
+}
+
+#[derive(Debug)]
+struct Wait {
+    open: HashMap<ImageId, Pending>,
+    searchable: ProgressBar,
+    captioned: ProgressBar,
+    failures: BTreeMap<String, String>,
+}
+
+/// Returns when nothing is open any more. A store answers for an image only when a search that
+/// starts then would see it.
+pub(crate) async fn until_settled(
+    feed: &Feed,
+    letters: &DeadLetters,
+    before: u64,
+    summary: &mut Summary,
+    show: bool,
+) -> anyhow::Result<()> {
+    let mut wait = Wait::new(summary, show);
+    let (mut read_up_to, mut last_change) = (before, Instant::now());
+    while !wait.open.is_empty() {
+        let left = wait.left();
+        for letter in letters.after(read_up_to).await? {
+            read_up_to = letter.number;
+            wait.bury(&letter);
+        }
+        let asked: Vec<ImageId> = wait.open.keys().copied().collect();
+        for images in asked.chunks(QUESTION) {
+            for (image, state) in feed.states(images.to_vec()).await? {
+                wait.note(image, state);
+            }
+        }
+        if wait.left() != left {
+            last_change = Instant::now();
+        } else if last_change.elapsed() > STALL {
+            explain(feed, &wait).await?;
+            last_change = Instant::now();
+        }
+        if !wait.open.is_empty() {
+            sleep(PAUSE).await;
+        }
+    }
+    wait.finish(summary);
+    Ok(())
+}
+
+impl Wait {
+    fn new(summary: &Summary, show: bool) -> Self {
+        let pending = |expected: &report::Expected| Pending {
+            source: expected.source.clone(),
+            image: Some(expected.image),
+            captions: expected.captions,
+        };
+        let open: HashMap<_, _> =
+            summary.expected.iter().map(|(image, expected)| (*image, pending(expected))).collect();
+        let captions = open.values().filter(|pending| pending.captions.is_some()).count();
+        let bars = indicatif::MultiProgress::new();
+        Self {
+            searchable: bars.add(report::bar("searchable", open.len() as u64, show)),
+            captioned: bars.add(report::bar("captioned", captions as u64, show)),
+            open,
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// Parts that are still to come.
+    fn left(&self) -> usize {
+        let parts = |pending: &Pending| {
+            usize::from(pending.image.is_some()) + usize::from(pending.captions.is_some())
+        };
+        self.open.values().map(parts).sum()
+    }
+
+    fn note(&mut self, image: ImageId, state: ImageState) {
+        let Some(pending) = self.open.get_mut(&image) else { return };
+        if pending.image.is_some() && state.image >= pending.image {
+            pending.image = None;
+            self.searchable.inc(1);
+        }
+        if pending.captions.is_some() && state.captions >= pending.captions {
+            pending.captions = None;
+            self.captioned.inc(1);
+        }
+        self.drop_if_settled(image);
+    }
+
+    /// A picture that cannot be encoded is lost to the gallery; one that cannot be captioned is not.
+    fn bury(&mut self, letter: &DeadLetter) {
+        let Some(image) = letter.image.as_deref().and_then(|id| id.parse::<ImageId>().ok()) else {
+            return;
+        };
+        let Some(pending) = self.open.get_mut(&image) else { return };
+        pending.captions = None;
+        if letter.subject == subjects::CAPTION || letter.subject == subjects::ENCODE_CAPTIONS {
+            let reason = format!("searchable, but without captions: {}", letter.reason);
+            self.failures.entry(pending.source.clone()).or_insert(reason);
+        } else {
+            pending.image = None;
+            self.failures.insert(pending.source.clone(), letter.reason.clone());
+        }
+        self.drop_if_settled(image);
+    }
+
+    fn drop_if_settled(&mut self, image: ImageId) {
+        if self.open.get(&image).is_some_and(|p| p.image.is_none() && p.captions.is_none()) {
+            self.open.remove(&image);
+        }
+    }
+
+    fn finish(self, summary: &mut Summary) {
+        self.searchable.finish();
+        self.captioned.finish();
+        summary.searchable = Some(self.searchable.position());
+        summary.captioned = Some(self.captioned.position());
+        let refused = self.failures.into_iter().map(|(source, reason)| Refused { source, reason });
+        summary.refused.extend(refused);
+        summary.clock();
+    }
+}
+
+/// Names the kinds of worker that nobody runs, which is why nothing happens.
+async fn explain(feed: &Feed, wait: &Wait) -> anyhow::Result<()> {
+    let alive = feed.bus.workers().await?;
+    let missing: Vec<&str> = names::SERVICES
+        .into_iter()
+        .filter(|name| !alive.iter().any(|worker| worker.name == *name))
+        .collect();
+    let open = wait.open.len();
+    if missing.is_empty() {
+        tracing::warn!(open, "still waiting; `weimocir status` shows what the workers do");
+    } else {
+        tracing::warn!(
+            open,
+            missing = missing.join(", "),
+            "still waiting, and some workers do not run"
+        );
+    }
+    Ok(())
+}

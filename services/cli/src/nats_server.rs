@@ -1,0 +1,129 @@
+//! A nats-server of one's own: started for `up`, `demo` and tests, stopped with them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep},
+};
+
+/// What the server may send in one message.
+// because: a reference picture travels inside a search request, and 8 MB is NATS's advised maximum
+const MAX_PAYLOAD: &str = "8MB";
+
+#[derive(Debug)]
+pub struct NatsServer {
+    child: Child,
+    url: String,
+}
+
+impl NatsServer {
+    /// Starts the program at `path` with its streams in `folder`, on `port` of the loopback
+    /// address, or on a free one.
+    ///
+    /// # Errors
+    /// No such program, a folder that cannot be written, or a port that is taken.
+    pub async fn start(path: &Path, folder: &Path, port: Option<u16>) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let folder = folder.canonicalize()?;
+        let ports = folder.join("ports");
+        std::fs::create_dir_all(&ports)?;
+        let config = folder.join("nats.conf");
+        std::fs::write(&config, configuration(&folder, port)).context("cannot write nats.conf")?;
+        let log =
+            std::fs::File::create(folder.join("nats.log")).context("cannot write nats.log")?;
+        let child = Command::new(path)
+            .arg("--config")
+            .arg(&config)
+            .arg("--ports_file_dir")
+            .arg(&ports)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // because: a Ctrl-C is for this program, which then stops the server last
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", path.display()))?;
+        let mut server = Self { child, url: String::new() };
+        server.url = server.wait_until_ready(&folder, &ports).await?;
+        Ok(server)
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The process id, for as long as it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    async fn wait_until_ready(&mut self, folder: &Path, ports: &Path) -> anyhow::Result<String> {
+        let until = Instant::now() + Duration::from_secs(20);
+        let file = self.child.id().map(|id| ports.join(format!("nats-server_{id}.ports")));
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait()? {
+                let log = std::fs::read_to_string(folder.join("nats.log"))
+                    .unwrap_or_else(|e| e.to_string());
+                let last =
+                    log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no log");
+                bail!("nats-server ended at once ({status}): {last}");
+            }
+            if let Some(url) = file.as_deref().and_then(url_of) {
+                return Ok(url);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        bail!("nats-server did not get ready within 20 seconds; see {}/nats.log", folder.display())
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(id) = self.child.id() {
+            let asked = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await;
+            if !asked.is_ok_and(|status| status.success()) {
+                self.child.start_kill()?;
+            }
+        }
+        self.child.wait().await.context("nats-server did not end")?;
+        Ok(())
+    }
+}
+
+fn configuration(folder: &Path, port: Option<u16>) -> String {
+    let port = port.map_or(-1, i32::from);
+    // because: with one copy of the streams, an acknowledgement must mean that the disk has it
+    format!(
+        "listen: \"127.0.0.1:{port}\"\nmax_payload: {MAX_PAYLOAD}\njetstream {{\n  store_dir: {:?}\n  sync_interval: always\n}}\n",
+        folder.join("jetstream").display().to_string()
+    )
+}
+
+/// The address in the file that the server writes when it listens.
+fn url_of(ports: &Path) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Ports {
+        nats: Vec<String>,
+    }
+    let text = std::fs::read(ports).ok()?;
+    serde_json::from_slice::<Ports>(&text).ok()?.nats.into_iter().next()
+}
+
+/// The nats-server to use: the one named, or the first on PATH.
+pub(crate) fn find(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = named {
+        return Ok(path);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("nats-server"))
+        .find(|candidate| candidate.is_file())
+        .context("there is no nats-server on PATH: `make setup` fetches one, or name it with --nats-server")
+}

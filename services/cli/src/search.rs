@@ -1,0 +1,153 @@
+//! `weimocir search`: one composed search.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use weimocir_domain::{Alpha, Beta, Candidate, ImageId, TextReference};
+use weimocir_runtime::{Bus, Pictures};
+use weimocir_wire::{
+    Blob,
+    search::{Reference, SearchAnswer, SearchRequest},
+    subjects,
+};
+
+use crate::{
+    Done, Shared, say, say_json,
+    sheet::{self, Row, Tile},
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SearchArgs {
+    /// What should differ, for example "is green with a four leaf clover"
+    #[arg(value_name = "MODIFIER")]
+    modifier: Option<String>,
+    /// Reference picture: a file
+    #[arg(long, short, value_name = "FILE", conflicts_with = "id")]
+    reference: Option<PathBuf>,
+    /// Reference picture: an image of the gallery
+    #[arg(long, value_name = "ID")]
+    id: Option<ImageId>,
+    /// How much the modifier counts against the reference, 0 to 1 [default: what suits the model]
+    #[arg(long, value_name = "NUMBER")]
+    alpha: Option<Alpha>,
+    /// How much captions count against pixels, 0 to 1 [default: what suits the model]
+    #[arg(long, value_name = "NUMBER")]
+    beta: Option<Beta>,
+    /// What stands for the reference against captions: `image`, or its own `caption`s
+    #[arg(long, default_value_t, value_name = "KIND")]
+    text_reference: TextReference,
+    /// How many candidates
+    #[arg(short, default_value_t = 10, value_name = "K")]
+    k: usize,
+    /// Images that are not wanted
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    exclude: Vec<ImageId>,
+    /// Let the reference itself be found
+    #[arg(long)]
+    keep_reference: bool,
+    /// Draw reference, modifier and candidates into a PNG
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+    /// Seconds that the search may take
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    timeout: f64,
+}
+
+pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done> {
+    let bus = shared.connect().await?;
+    let reference = match (&args.reference, args.id) {
+        (Some(path), _) => {
+            let bytes =
+                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Some(Reference::Image(Blob(bytes)))
+        }
+        (None, id) => id.map(Reference::Id),
+    };
+    let request = SearchRequest {
+        collection: shared.collection.clone(),
+        reference,
+        modifier: args.modifier.clone(),
+        alpha: args.alpha,
+        beta: args.beta,
+        text_reference: args.text_reference,
+        k: Some(args.k),
+        exclude: args.exclude.clone(),
+        exclude_reference: Some(!args.keep_reference),
+        timeout_ms: Some((args.timeout * 1e3) as u64),
+        ..SearchRequest::default()
+    };
+    let answer = ask(&bus, &request).await?;
+    if let Some(path) = &args.sheet {
+        let row = row(&bus, &request, &answer.candidates).await?;
+        sheet::draw(&[row])
+            .save(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if shared.json {
+        say_json(&answer)?;
+    } else {
+        show(&answer);
+    }
+    Ok(if answer.partial { Done::Partly } else { Done::Fully })
+}
+
+pub(crate) async fn ask(bus: &Bus, request: &SearchRequest) -> anyhow::Result<SearchAnswer> {
+    // because: the worker keeps to the request's own time and then says what was missing
+    let within = Duration::from_millis(request.timeout_ms.unwrap_or(5_000) + 1_000);
+    Ok(bus.ask(subjects::SEARCH, request, within).await?)
+}
+
+pub(crate) fn show(answer: &SearchAnswer) {
+    for (rank, candidate) in answer.candidates.iter().enumerate() {
+        say(format_args!(
+            "{:>3}. {:.4}  {}  {}",
+            rank + 1,
+            candidate.similarity,
+            candidate.image,
+            candidate.source
+        ));
+        let text =
+            candidate.s_txt.map_or("no captions yet".to_owned(), |s| format!("captions {s:.4}"));
+        say(format_args!("       pixels {:.4}, {text}", candidate.s_img));
+        for caption in &candidate.captions {
+            let similarity = caption.similarity.map_or("      ".to_owned(), |s| format!("{s:.4}"));
+            say(format_args!("       {similarity}  {}", caption.text));
+        }
+    }
+    answer.warnings.iter().for_each(|warning| say(format_args!("warning: {warning}")));
+    if answer.partial {
+        say(format_args!("partial: shards {:?} did not answer in time", answer.missing_shards));
+    }
+    say(format_args!(
+        "{} of {} images, alpha {}, beta {}, {:.1} ms",
+        answer.candidates.len(),
+        answer.images,
+        answer.alpha,
+        answer.beta,
+        answer.took_ms
+    ));
+}
+
+/// A row of a contact sheet, with the pictures as the gallery stores them.
+pub(crate) async fn row(
+    bus: &Bus,
+    request: &SearchRequest,
+    found: &[Candidate],
+) -> anyhow::Result<Row> {
+    let pictures = Pictures::open(bus).await?;
+    let reference = match &request.reference {
+        None => None,
+        Some(Reference::Image(Blob(bytes))) => Some(image::load_from_memory(bytes)?.into_rgb8()),
+        Some(Reference::Id(id)) => {
+            Some(image::load_from_memory(&pictures.get(*id).await?)?.into_rgb8())
+        }
+    };
+    let mut results = Vec::with_capacity(found.len());
+    for candidate in found {
+        let picture = image::load_from_memory(&pictures.get(candidate.image).await?)?.into_rgb8();
+        let caption =
+            candidate.captions.first().map_or_else(String::new, |caption| caption.text.clone());
+        results.push(Tile { picture, similarity: candidate.similarity, caption });
+    }
+    Ok(Row { reference, modifier: request.modifier.clone(), results })
+}

@@ -1,0 +1,103 @@
+//! `weimocir status`: what there is, what waits, and who is alive.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use weimocir_domain::{Collection, ModelId, Shard};
+use weimocir_runtime::{Backlog, Bus, Collections, DeadLetters, WorkerInfo};
+use weimocir_wire::{
+    names,
+    query::{Lookup, LookupQuery},
+    subjects,
+    vectors::CollectionRecord,
+};
+
+use crate::{Done, PATIENCE, Shared, say, say_json};
+
+#[derive(Debug, Serialize)]
+struct Status {
+    collections: Vec<Gallery>,
+    backlog: BTreeMap<&'static str, Backlog>,
+    workers: Vec<WorkerInfo>,
+    dead_letters: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Gallery {
+    name: Collection,
+    model: Option<ModelId>,
+    shards: u16,
+    images: u64,
+    captioned: u64,
+    /// Shards that nobody answers for: their images are not counted.
+    missing_shards: Vec<u16>,
+}
+
+pub(crate) async fn run(shared: Shared) -> anyhow::Result<Done> {
+    let bus = shared.connect().await?;
+    bus.provision().await?;
+    let mut collections = Vec::new();
+    for record in Collections::open(&bus).await?.list().await? {
+        collections.push(gallery(&bus, record).await);
+    }
+    let mut backlog = BTreeMap::new();
+    for durable in [names::CAPTION_DURABLE, names::ENCODE_DURABLE, names::DELETE_DURABLE] {
+        backlog.insert(durable, bus.backlog(durable).await?);
+    }
+    let workers = bus.workers().await?;
+    let dead_letters = DeadLetters::open(&bus).await?.after(0).await?.len();
+    let status = Status { collections, backlog, workers, dead_letters };
+    if shared.json {
+        say_json(&status)?;
+    } else {
+        show(&status);
+    }
+    Ok(Done::Fully)
+}
+
+async fn gallery(bus: &Bus, record: CollectionRecord) -> Gallery {
+    let CollectionRecord { name, shards, model } = record;
+    let (mut images, mut captioned, mut missing_shards) = (0, 0, vec![]);
+    for shard in 0..shards {
+        let subject = subjects::lookup(&name, Shard(shard));
+        match bus.ask::<_, Lookup>(&subject, &LookupQuery { images: vec![] }, PATIENCE).await {
+            Ok(totals) => {
+                images += totals.images;
+                captioned += totals.captioned;
+            }
+            Err(refusal) => {
+                tracing::debug!(shard, reason = refusal.message, "a shard does not answer");
+                missing_shards.push(shard);
+            }
+        }
+    }
+    Gallery { name, model, shards, images, captioned, missing_shards }
+}
+
+fn show(status: &Status) {
+    if status.collections.is_empty() {
+        say("no collections yet: `weimocir ingest PATH` makes one");
+    }
+    for gallery in &status.collections {
+        let model = gallery.model.as_ref().map_or("no model yet", ModelId::as_str);
+        say(format_args!(
+            "collection {}: {} images, {} with captions, {} shard(s), {model}",
+            gallery.name, gallery.images, gallery.captioned, gallery.shards
+        ));
+        if !gallery.missing_shards.is_empty() {
+            say(format_args!("  no store worker answers for shards {:?}", gallery.missing_shards));
+        }
+    }
+    for (step, backlog) in &status.backlog {
+        say(format_args!("{step:<8} {} waiting, {} in work", backlog.waiting, backlog.in_work));
+    }
+    for name in names::SERVICES {
+        let alive: Vec<&WorkerInfo> =
+            status.workers.iter().filter(|worker| worker.name == name).collect();
+        let facts = alive.first().map_or_else(String::new, |worker| {
+            worker.facts.iter().map(|(key, value)| format!(" {key}={value}")).collect()
+        });
+        say(format_args!("{name:<16} {} alive{facts}", alive.len()));
+    }
+    say(format_args!("dead letters: {}", status.dead_letters));
+}

@@ -1,0 +1,62 @@
+//! What loading and running a model can fail with. Picture errors are `image`'s.
+
+use weimocir_domain::EmbeddingError;
+
+/// Text that no encoder can place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    #[error("text {index} is empty or only white space")]
+    Empty { index: usize },
+}
+
+/// Every text fits after "failed to load the model: " or "failed to run the model: ".
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error(
+        "model source \"{given}\" is neither \"bundled\", an existing folder, nor \"organisation/name[@revision]\""
+    )]
+    UnknownSource { given: String },
+    #[error("cannot read {file}")]
+    Read { file: String, source: std::io::Error },
+    #[error("{place} has no {file}")]
+    MissingFile { place: String, file: String },
+    #[error(
+        "cannot fetch {file} of {repository} from the hub: {reason}; without a network, set HF_HOME \
+         to a cache that already holds it, or give the path of a folder"
+    )]
+    Hub { repository: String, file: String, reason: String },
+    #[error("{file} is not valid: {reason}")]
+    InvalidFile { file: String, reason: String },
+    #[error("{file} describes a model of type \"{found}\", expected \"{expected}\"")]
+    ModelType { file: String, found: String, expected: &'static str },
+    #[error("{file} asks for {setting} = {value}, which is not supported")]
+    Unsupported { file: String, setting: &'static str, value: String },
+    #[error("{file} has no tensor \"{name}\"")]
+    MissingTensor { file: String, name: String },
+    #[error("tensor \"{name}\" of {file} has shape {found:?}, expected {expected:?}")]
+    TensorShape { file: String, name: String, found: Vec<usize>, expected: Vec<usize> },
+    #[error("device {device} is not available: {reason}")]
+    Device { device: String, reason: String },
+    #[error(
+        "picture {index} is {found:?} (height, width) after preprocessing, the model takes {expected:?}"
+    )]
+    PixelSize { index: usize, found: (usize, usize), expected: (usize, usize) },
+    #[error("captioning takes at least one caption per image, {asked} were asked for")]
+    CaptionCount { asked: usize },
+    #[error("the captioner wrote no words for picture {index}")]
+    NoCaption { index: usize },
+    #[error("cannot tokenise text {index}: {reason}")]
+    Tokenize { index: usize, reason: String },
+    #[error(transparent)]
+    Text(#[from] TextError),
+    #[error("the encoder made an unusable feature")]
+    Embedding(#[from] EmbeddingError),
+    #[error("the tensor library failed")]
+    Compute(#[source] Box<candle_core::Error>),
+}
+
+impl From<candle_core::Error> for ModelError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Compute(Box::new(error))
+    }
+}

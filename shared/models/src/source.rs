@@ -1,0 +1,102 @@
+//! Where a model comes from, as a user writes it. Opening it is `files`' matter.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use crate::error::ModelError;
+
+/// The bundled model, a folder, or a repository of the Hugging Face hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelSource {
+    /// The small model inside this program.
+    Bundled,
+    /// A folder with config.json, tokenizer.json, preprocessor_config.json and the weights.
+    Folder(PathBuf),
+    /// `organisation/name`, at a branch, tag or commit.
+    Hub { repository: String, revision: String },
+}
+
+impl ModelSource {
+    /// Reads `bundled`, the path of an existing folder, or `organisation/name[@revision]`.
+    ///
+    /// # Errors
+    /// The text is none of them.
+    pub fn parse(text: &str) -> Result<Self, ModelError> {
+        if text == "bundled" {
+            return Ok(Self::Bundled);
+        }
+        let path = PathBuf::from(text);
+        if path.is_dir() {
+            return Ok(Self::Folder(path));
+        }
+        let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
+        if is_repository(repository) && !revision.is_empty() {
+            return Ok(Self::Hub {
+                repository: repository.to_owned(),
+                revision: revision.to_owned(),
+            });
+        }
+        Err(ModelError::UnknownSource { given: text.to_owned() })
+    }
+}
+
+impl FromStr for ModelSource {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bundled => f.write_str("bundled"),
+            Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::Hub { repository, revision } => write!(f, "{repository}@{revision}"),
+        }
+    }
+}
+
+/// Two names of letters, digits, `-`, `_` and `.`, neither of them a relative path's.
+fn is_repository(text: &str) -> bool {
+    let named = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    text.split_once('/').is_some_and(|(organisation, name)| named(organisation) && named(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_forms() {
+        let hub = |repository: &str, revision: &str| ModelSource::Hub {
+            repository: repository.to_owned(),
+            revision: revision.to_owned(),
+        };
+        assert_eq!(ModelSource::parse("bundled").unwrap(), ModelSource::Bundled);
+        assert_eq!(
+            ModelSource::parse("openai/clip-vit-base-patch32").unwrap(),
+            hub("openai/clip-vit-base-patch32", "main")
+        );
+        assert_eq!(ModelSource::parse("laion/x@refs/pr/3").unwrap(), hub("laion/x", "refs/pr/3"));
+        let folder = std::env::temp_dir();
+        assert_eq!(
+            ModelSource::parse(&folder.to_string_lossy()).unwrap(),
+            ModelSource::Folder(folder)
+        );
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_the_three_forms_named() {
+        for text in ["", "clip", "./missing/folder", "/missing", "a/b/c", "a/b@", "../x"] {
+            let error = ModelSource::parse(text).unwrap_err().to_string();
+            assert!(
+                error.contains("bundled") && error.contains("organisation/name"),
+                "{text}: {error}"
+            );
+        }
+    }
+}

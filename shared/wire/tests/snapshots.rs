@@ -1,0 +1,381 @@
+//! The wire format, byte by byte. A snapshot that changes here is a message that older workers,
+//! stored logs and clients no longer read: raise the message's version, or leave its shape alone.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
+use std::fmt::{Debug, Write as _};
+
+use serde_json::json;
+use weimocir_domain::{
+    Alpha, Beta, Candidate, CaptionSimilarity, Collection, ImageId, ModelId, Revision,
+    TextReference,
+};
+use weimocir_wire::{
+    Blob, Encoding, Message, Vector, WireError, dead, decode, encode,
+    query::{
+        CandidatesChunk, CandidatesQuery, CaptionQuery, CaptionedQuery, EncodeQuery, EncodedQuery,
+        EncodedText, ImageState, Lookup, LookupQuery, Record, RecordQuery,
+    },
+    search::{Reference, Refusal, RefusalCode, Refused, SearchAnswer, SearchRequest},
+    vectors::{CaptionVector, CaptionsPart, CollectionRecord, ImagePart, Tombstone},
+    work::{CaptionImage, DeleteImage, EncodeCaptions, EncodeImage, Metadata},
+};
+
+/// Both encodings of a message, for a snapshot, after reading each back.
+fn show<T: Message + PartialEq + Debug>(text: &mut String, message: &T) {
+    for encoding in [Encoding::Json, Encoding::MessagePack] {
+        let bytes = encode(message, encoding).unwrap();
+        assert_eq!(&decode::<T>(&bytes, encoding).unwrap(), message, "{} as {encoding:?}", T::NAME);
+        assert_eq!(Encoding::of(None, &bytes), encoding, "{} unlabelled", T::NAME);
+    }
+    let json = String::from_utf8(encode(message, Encoding::Json).unwrap()).unwrap();
+    let packed = hex(&encode(message, Encoding::MessagePack).unwrap());
+    writeln!(text, "# {}\n{json}\n{packed}\n", T::NAME).unwrap();
+}
+
+/// 40 bytes to a line.
+fn hex(bytes: &[u8]) -> String {
+    let lines = bytes.chunks(40).map(|line| line.iter().map(|b| format!("{b:02x}")).collect());
+    lines.collect::<Vec<String>>().join("\n")
+}
+
+macro_rules! snapshot {
+    ($name:literal, $($message:expr),+ $(,)?) => {{
+        let mut text = String::new();
+        $(show(&mut text, &$message);)+
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!($name, text);
+        });
+    }};
+}
+
+fn collection() -> Collection {
+    "shoes-2026".parse().unwrap()
+}
+
+fn image() -> ImageId {
+    "ba7816bf8f01cfea414140de5dae2223".parse().unwrap()
+}
+
+fn other_image() -> ImageId {
+    "00000000000000000000000000000001".parse().unwrap()
+}
+
+fn model() -> ModelId {
+    ModelId::new("openai/clip-vit-base-patch32")
+}
+
+fn metadata() -> Metadata {
+    json!({ "price": 12.5, "tags": ["a", null, true] }).as_object().unwrap().clone()
+}
+
+fn vector() -> Vector {
+    Vector(vec![1.0, -2.5, 0.1])
+}
+
+fn caption_vector() -> CaptionVector {
+    CaptionVector { text: "a red shoe – worn".into(), embedding: vector() }
+}
+
+fn candidate() -> Candidate {
+    Candidate {
+        image: image(),
+        similarity: 0.75,
+        s_img: 0.1,
+        s_txt: Some(-0.5),
+        captions: vec![
+            CaptionSimilarity { text: "a red shoe".into(), similarity: Some(0.25) },
+            CaptionSimilarity { text: "a boot".into(), similarity: None },
+        ],
+        source: "shoes/1.jpg".into(),
+        metadata: metadata(),
+    }
+}
+
+#[test]
+fn work() {
+    snapshot!(
+        "work",
+        EncodeImage {
+            collection: collection(),
+            image: image(),
+            source: "shoes/1.jpg".into(),
+            metadata: metadata(),
+        },
+        CaptionImage { collection: collection(), image: image(), revision: Revision(300) },
+        EncodeCaptions {
+            collection: collection(),
+            image: image(),
+            revision: Revision(u64::MAX),
+            captions: vec!["a red shoe – worn".into(), String::new()],
+        },
+        DeleteImage { collection: collection(), image: image() },
+    );
+}
+
+#[test]
+fn vectors() {
+    snapshot!(
+        "vectors",
+        ImagePart {
+            image: image(),
+            revision: Revision(7),
+            model: model(),
+            embedding: vector(),
+            source: "shoes/1.jpg".into(),
+            metadata: metadata(),
+        },
+        CaptionsPart {
+            image: image(),
+            revision: Revision(7),
+            model: model(),
+            captions: vec![caption_vector()],
+        },
+        Tombstone { image: image(), revision: Revision(8) },
+        CollectionRecord { name: collection(), shards: 4, model: Some(model()) },
+        CollectionRecord { name: Collection::default(), shards: 1, model: None },
+    );
+}
+
+#[test]
+fn query() {
+    snapshot!(
+        "query",
+        EncodeQuery { image: Some(Blob(vec![0, 255, 16])), texts: vec!["is blue".into()] },
+        EncodedQuery {
+            model: model(),
+            alpha: 0.8,
+            beta: 0.1,
+            image: Some(vector()),
+            texts: vec![EncodedText { embedding: vector(), truncated: true }],
+        },
+        CaptionQuery { image: Blob(b"GIF89a".to_vec()) },
+        CaptionedQuery { captions: vec!["a red shoe".into()] },
+        CandidatesQuery {
+            model: model(),
+            image: vector(),
+            captions: vec![vector()],
+            beta: Beta::new(0.1).unwrap(),
+            k: 10,
+            exclude: vec![image()],
+        },
+        CandidatesChunk { sequence: 1, last: true, images: 70_000, candidates: vec![candidate()] },
+        LookupQuery { images: vec![image(), other_image()] },
+        Lookup {
+            states: vec![
+                ImageState {
+                    image: Some(Revision(9)),
+                    captions: None,
+                    tombstone: Some(Revision(8)),
+                },
+                ImageState::default(),
+            ],
+            images: 2,
+            captioned: 1,
+        },
+        RecordQuery { image: image() },
+        Record {
+            collection: collection(),
+            image: image(),
+            revision: Revision(7),
+            model: model(),
+            embedding: vector(),
+            captions: vec![caption_vector()],
+            source: "shoes/1.jpg".into(),
+            metadata: metadata(),
+        },
+    );
+}
+
+fn request() -> SearchRequest {
+    SearchRequest {
+        version: Some(1),
+        collection: collection(),
+        reference: Some(Reference::Id(image())),
+        modifier: Some("is blue".into()),
+        alpha: Some(Alpha::new(0.8).unwrap()),
+        beta: Some(Beta::new(0.1).unwrap()),
+        text_reference: TextReference::Caption,
+        k: Some(50),
+        exclude: vec![other_image()],
+        exclude_reference: Some(false),
+        timeout_ms: Some(2_000),
+    }
+}
+
+#[test]
+fn search() {
+    let uploaded = SearchRequest {
+        version: Some(1),
+        reference: Some(Reference::Image(Blob(vec![0, 255, 16]))),
+        ..SearchRequest::default()
+    };
+    snapshot!(
+        "search",
+        request(),
+        uploaded,
+        SearchAnswer {
+            candidates: vec![candidate()],
+            collection: collection(),
+            model: model(),
+            alpha: Alpha::new(0.8).unwrap(),
+            beta: Beta::new(0.1).unwrap(),
+            text_reference: TextReference::Image,
+            images: 2_297,
+            partial: true,
+            missing_shards: vec![3],
+            warnings: vec!["the modifier was cut".into()],
+            took_ms: 12.5,
+        },
+        Refused { error: Refusal::new(RefusalCode::UnknownImage, "there is no such image") },
+    );
+}
+
+#[test]
+fn refusal_codes() {
+    use RefusalCode::*;
+    let all = [
+        Invalid,
+        UnknownCollection,
+        UnknownImage,
+        ModelMismatch,
+        Busy,
+        Unavailable,
+        Timeout,
+        Internal,
+    ];
+    let told = all.map(|code| format!("{} {}", code.status(), json!(code)));
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    400 "invalid"
+    404 "unknown_collection"
+    404 "unknown_image"
+    409 "model_mismatch"
+    429 "busy"
+    503 "unavailable"
+    504 "timeout"
+    500 "internal"
+    "#);
+}
+
+#[test]
+fn dead_letter_headers() {
+    let all =
+        [dead::STEP, dead::REASON, dead::ATTEMPTS, dead::SUBJECT, dead::SEQUENCE, dead::IMAGE];
+    insta::assert_snapshot!(all.join("\n"), @r"
+    Weimocir-Step
+    Weimocir-Reason
+    Weimocir-Attempts
+    Weimocir-Subject
+    Weimocir-Sequence
+    Weimocir-Image
+    ");
+}
+
+#[test]
+fn another_version_is_refused() {
+    let mut message = json!({ "version": 2, "image": image() });
+    let packed = rmp_serde::to_vec_named(&message).unwrap();
+    let json = message.to_string();
+    for (bytes, encoding) in
+        [(&packed[..], Encoding::MessagePack), (json.as_bytes(), Encoding::Json)]
+    {
+        let error = decode::<RecordQuery>(bytes, encoding).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "this record-query message has version 2; this program knows version 1"
+        );
+    }
+    // what a later version means is unknown, so its version is told before its shape is judged
+    message = json!({ "version": 2, "pictures": 3 });
+    let error = decode::<SearchRequest>(message.to_string().as_bytes(), Encoding::Json);
+    assert!(matches!(error, Err(WireError::Version { found: 2, known: 1, .. })), "{error:?}");
+}
+
+#[test]
+fn a_request_without_version_is_of_the_first() {
+    let bare = br#"{"modifier": "is blue"}"#;
+    let read: SearchRequest = decode(bare, Encoding::Json).unwrap();
+    let expected = SearchRequest { modifier: Some("is blue".into()), ..SearchRequest::default() };
+    assert_eq!(read, expected);
+    let bare = rmp_serde::to_vec_named(&json!({ "modifier": "is blue" })).unwrap();
+    assert_eq!(decode::<SearchRequest>(&bare, Encoding::MessagePack).unwrap(), expected);
+}
+
+#[test]
+fn bytes_that_are_no_message_are_named() {
+    let whole = encode(&request(), Encoding::MessagePack).unwrap();
+    let cut = &whole[..whole.len() - 1];
+    for bytes in [&b""[..], b"\xc1", b"\x93\x01\x02", b"{\"modifier\":", b"null", b"{}x", cut] {
+        for encoding in [Encoding::MessagePack, Encoding::Json] {
+            let error = decode::<SearchRequest>(bytes, encoding).unwrap_err();
+            assert!(matches!(error, WireError::Malformed { name: "search", .. }), "{error:?}");
+            assert!(error.to_string().starts_with("this is no search message: "), "{error}");
+        }
+    }
+}
+
+fn refused(request: serde_json::Value) -> String {
+    let text = decode::<SearchRequest>(request.to_string().as_bytes(), Encoding::Json);
+    let packed = rmp_serde::to_vec_named(&request).unwrap();
+    let packed = decode::<SearchRequest>(&packed, Encoding::MessagePack);
+    let (text, packed) = (text.unwrap_err().to_string(), packed.unwrap_err().to_string());
+    format!("{text}\n{packed}")
+}
+
+#[test]
+fn a_misspelt_field_is_named() {
+    let told = refused(json!({ "modifier": "is blue", "alhpa": 0.5 }));
+    assert_eq!(told.matches("unknown field `alhpa`").count(), 2, "{told}");
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let told = refused(json!({ "modifier": "is blue", "alpha": 1.5 }));
+    assert_eq!(told.matches("alpha is 1.5, which is not between 0 and 1").count(), 2, "{told}");
+    for (field, wrong) in [
+        ("beta", json!(-0.1)),
+        ("alpha", json!("0.5")),
+        ("collection", json!("A.b")),
+        ("reference", json!({ "id": "1234" })),
+        ("reference", json!({ "url": "http://example.org/1.jpg" })),
+        ("text_reference", json!("text")),
+        ("exclude", json!(["x"])),
+        ("k", json!(-1)),
+    ] {
+        refused(json!({ "modifier": "is blue", field: wrong }));
+    }
+}
+
+#[test]
+fn numbers_may_be_of_any_type_that_holds_them() {
+    // Python: msgpack.packb({"modifier": "x", "alpha": 0.5, "beta": 1, "k": 5})
+    let python =
+        b"\x84\xa8modifier\xa1x\xa5alpha\xcb\x3f\xe0\x00\x00\x00\x00\x00\x00\xa4beta\x01\xa1k\x05";
+    let read: SearchRequest = decode(python, Encoding::MessagePack).unwrap();
+    let weights = (read.alpha.unwrap().get(), read.beta.unwrap().get());
+    assert_eq!((weights, read.k), ((0.5, 1.0), Some(5)));
+    let read: SearchRequest =
+        decode(br#"{"modifier": "x", "alpha": 0, "beta": 1.0}"#, Encoding::Json).unwrap();
+    assert_eq!((read.alpha.unwrap().get(), read.beta.unwrap().get()), (0.0, 1.0));
+}
+
+#[test]
+fn blobs_are_base64_in_json_and_bytes_in_message_pack() {
+    let message = CaptionQuery { image: Blob(b"GIF89a".to_vec()) };
+    let json = encode(&message, Encoding::Json).unwrap();
+    // `printf GIF89a | base64`
+    assert_eq!(String::from_utf8(json).unwrap(), r#"{"version":1,"image":"R0lGODlh"}"#);
+    let packed = encode(&message, Encoding::MessagePack).unwrap();
+    assert!(packed.ends_with(b"\xa5image\xc4\x06GIF89a"), "{packed:x?}");
+    for wrong in ["R0lGODlh!", "R0lGODl"] {
+        let json = json!({ "image": wrong }).to_string();
+        assert!(decode::<CaptionQuery>(json.as_bytes(), Encoding::Json).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_vector_of_broken_length_is_refused() {
+    let packed = b"\x82\xa5image\xc4\x05abcde\xa5model\xa1m";
+    let error = decode::<CandidatesQuery>(packed, Encoding::MessagePack).unwrap_err();
+    assert!(error.to_string().contains("5 bytes are no f32 values"), "{error}");
+}

@@ -1,0 +1,254 @@
+//! A nats-server and workers of its own for one test, each a process, all ended with it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep},
+};
+use weimocir_cli::NatsServer;
+use weimocir_runtime::{Bus, NatsArgs, Patience};
+use weimocir_wire::names;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Caption,
+    Encode,
+    Store,
+    Query,
+}
+
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::Store, Self::Encode, Self::Caption, Self::Query];
+
+    /// The program's and the service's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Caption => names::CAPTION_SERVICE,
+            Self::Encode => names::ENCODE_SERVICE,
+            Self::Store => names::STORE_SERVICE,
+            Self::Query => names::QUERY_SERVICE,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Pipeline {
+    server: Option<NatsServer>,
+    url: String,
+    folder: TempDir,
+}
+
+#[derive(Debug)]
+pub struct Worker {
+    kind: Kind,
+    child: Child,
+}
+
+/// What a command of the `weimocir` program came to.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// # Errors
+    /// An exit code other than 0, or output that is no JSON.
+    pub fn json(&self) -> anyhow::Result<Value> {
+        ensure!(self.code == 0, "exit code {}: {}{}", self.code, self.stdout, self.stderr);
+        self.json_of_any()
+    }
+
+    /// The JSON printed, whatever the exit code.
+    pub fn json_of_any(&self) -> anyhow::Result<Value> {
+        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON: {}{}", self.stdout, self.stderr))
+    }
+}
+
+impl Pipeline {
+    /// A nats-server and nothing else.
+    pub async fn bare() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let server = NatsServer::start(&nats_server()?, &folder.path().join("nats"), None).await?;
+        Ok(Self { url: server.url().to_owned(), server: Some(server), folder })
+    }
+
+    /// A nats-server and one worker of each kind.
+    pub async fn complete() -> anyhow::Result<(Self, Vec<Worker>)> {
+        let pipeline = Self::bare().await?;
+        let mut workers = Vec::new();
+        for kind in Kind::ALL {
+            workers.push(pipeline.start(kind, &[])?);
+        }
+        for kind in Kind::ALL {
+            pipeline.until_alive(kind, 1).await?;
+        }
+        Ok((pipeline, workers))
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub async fn bus(&self) -> anyhow::Result<Bus> {
+        let args = NatsArgs { url: self.url.clone(), credentials: None };
+        Ok(Bus::connect(&args, "test", Patience::Command).await?)
+    }
+
+    /// Starts a worker process; its log goes to the folder.
+    pub fn start(&self, kind: Kind, args: &[&str]) -> anyhow::Result<Worker> {
+        self.start_as(kind, Command::new(program(kind.name())?).args(args))
+    }
+
+    /// As `start`, on one core alone.
+    pub fn start_on(&self, core: usize, kind: Kind, args: &[&str]) -> anyhow::Result<Worker> {
+        self.start_as(kind, pinned(core, &program(kind.name())?).args(args))
+    }
+
+    fn start_as(&self, kind: Kind, command: &mut Command) -> anyhow::Result<Worker> {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder().join(format!("{}.log", kind.name())))?;
+        let child = command
+            .env("WEIMOCIR_NATS", &self.url)
+            .env("WEIMOCIR_STORE_DATA", self.folder().join("store"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Worker { kind, child })
+    }
+
+    /// Waits until `count` workers of a kind answer.
+    pub async fn until_alive(&self, kind: Kind, count: usize) -> anyhow::Result<()> {
+        let bus = self.bus().await?;
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let alive = bus.workers().await?.iter().filter(|worker| worker.name == kind.name()).count();
+            if alive == count {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "{alive} of {count} {} are alive: {}", kind.name(), self.log(kind));
+        }
+    }
+
+    /// What the workers of a kind have logged.
+    pub fn log(&self, kind: Kind) -> String {
+        let path = self.folder().join(format!("{}.log", kind.name()));
+        std::fs::read_to_string(path).unwrap_or_else(|error| format!("(no log: {error})"))
+    }
+
+    /// Runs the `weimocir` program to its end.
+    pub async fn weimocir(&self, args: &[&str]) -> anyhow::Result<Outcome> {
+        self.run(Command::new(program("weimocir")?).args(args)).await
+    }
+
+    /// As `weimocir`, on one core alone.
+    pub async fn weimocir_on(&self, core: usize, args: &[&str]) -> anyhow::Result<Outcome> {
+        self.run(pinned(core, &program("weimocir")?).args(args)).await
+    }
+
+    /// Moves the nats-server to one core.
+    pub async fn pin_server(&self, core: usize) -> anyhow::Result<()> {
+        let id = self.server.as_ref().and_then(NatsServer::id).context("the server is gone")?;
+        let pinned = Command::new("taskset").args(["-acp", &core.to_string(), &id.to_string()]).output();
+        ensure!(pinned.await?.status.success(), "taskset cannot pin the nats-server");
+        Ok(())
+    }
+
+    pub async fn run(&self, command: &mut Command) -> anyhow::Result<Outcome> {
+        let running = command.env("WEIMOCIR_NATS", &self.url).stdin(Stdio::null()).kill_on_drop(true).output();
+        let Output { status, stdout, stderr } =
+            tokio::time::timeout(Duration::from_secs(600), running).await.context("it does not end")??;
+        Ok(Outcome {
+            code: status.code().unwrap_or(-1),
+            stdout: String::from_utf8(stdout)?,
+            stderr: String::from_utf8(stderr)?,
+        })
+    }
+
+    /// Stops the nats-server and starts it again on its port, with its streams.
+    pub async fn restart_server(&mut self) -> anyhow::Result<()> {
+        let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok());
+        if let Some(server) = self.server.take() {
+            server.stop().await?;
+        }
+        self.server = Some(NatsServer::start(&nats_server()?, &self.folder().join("nats"), port).await?);
+        Ok(())
+    }
+}
+
+impl Worker {
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// SIGKILL.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// SIGTERM, and then its exit code.
+    pub async fn stop(mut self) -> anyhow::Result<i32> {
+        let Some(id) = self.child.id() else { bail!("{} ended by itself", self.kind.name()) };
+        ensure!(Command::new("kill").args(["-TERM", &id.to_string()]).status().await?.success());
+        let status = tokio::time::timeout(Duration::from_secs(40), self.child.wait()).await;
+        Ok(status.context("it does not stop")??.code().unwrap_or(-1))
+    }
+
+    /// Waits for its end and gives the exit code.
+    pub async fn ended(mut self) -> anyhow::Result<i32> {
+        let status = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
+        Ok(status.context("it does not end")??.code().unwrap_or(-1))
+    }
+}
+
+/// Waits until `check` holds.
+pub async fn until<F: Future<Output = anyhow::Result<bool>>>(
+    what: &str,
+    mut check: impl FnMut() -> F,
+) -> anyhow::Result<()> {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !check().await? {
+        ensure!(Instant::now() < until, "{what} did not come about");
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+fn pinned(core: usize, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string()]).arg(program);
+    command
+}
+
+/// A program of this build, which lies beside the test's own folder.
+fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("{name} is not built: run the tests by `make test`"))
+}
+
+fn nats_server() -> anyhow::Result<PathBuf> {
+    let named = std::env::var_os("WEIMOCIR_NATS_SERVER").context("WEIMOCIR_NATS_SERVER names no nats-server: run by `make`")?;
+    Ok(PathBuf::from(named))
+}

@@ -1,0 +1,122 @@
+//! Workers, disks and the server fail in the middle of the work; nothing is lost and nothing twice.
+
+use std::{collections::HashSet, path::Path};
+
+use serde_json::Value;
+use weimocir_catalogue::{Gallery, Split};
+use weimocir_tests::{Kind, Pipeline, render, until};
+
+/// Pictures for the run with a killed encoder: a short one by default.
+fn pictures() -> usize {
+    std::env::var("WEIMOCIR_FAULT_PICTURES").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+}
+
+async fn status(pipeline: &Pipeline) -> anyhow::Result<Value> {
+    pipeline.weimocir(&["status", "--json"]).await?.json()
+}
+
+/// Every picture of the gallery can be found by itself, once, with its captions.
+async fn audit(pipeline: &Pipeline, gallery: &Gallery, folder: &Path) -> anyhow::Result<()> {
+    let count = gallery.pictures.len();
+    let totals = status(pipeline).await?;
+    assert_eq!(totals["collections"][0]["images"], count, "{totals}");
+    assert_eq!(totals["collections"][0]["captioned"], count, "{totals}");
+    assert_eq!(totals["dead_letters"], 0, "{totals}");
+    let mut found = HashSet::new();
+    for picture in gallery.pictures.iter().step_by((count / 50).max(1)) {
+        let path = folder.join(format!("{}.png", picture.name)).display().to_string();
+        let args = ["search", "--reference", &path, "--keep-reference", "-k", "1", "--json"];
+        let answer = pipeline.weimocir(&args).await?.json()?;
+        let first = &answer["candidates"][0];
+        assert_eq!(first["source"], path.as_str());
+        assert_eq!(first["captions"].as_array().map(Vec::is_empty), Some(false), "{first}");
+        assert!(found.insert(first["image"].to_string()));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encoder_killed_in_the_middle_loses_nothing() -> anyhow::Result<()> {
+    let pipeline = Pipeline::bare().await?;
+    let quick = ["--encode-ack-wait", "5"];
+    let _others = [pipeline.start(Kind::Store, &[])?, pipeline.start(Kind::Caption, &[])?, pipeline.start(Kind::Query, &[])?];
+    let _survivor = pipeline.start(Kind::Encode, &quick)?;
+    let victim = pipeline.start(Kind::Encode, &quick)?;
+    pipeline.until_alive(Kind::Encode, 2).await?;
+    pipeline.until_alive(Kind::Store, 1).await?;
+
+    let folder = pipeline.folder().join("pictures");
+    let gallery = render(Split::Test, pictures(), 96, &folder)?;
+    let path = folder.display().to_string();
+    let ingesting = pipeline.weimocir(&["ingest", &path, "--wait", "--json"]);
+    let killing = async {
+        until("a third of the gallery", || async {
+            let status = status(&pipeline).await?;
+            Ok(status["collections"][0]["images"].as_u64().unwrap_or(0) >= pictures() as u64 / 3)
+        })
+        .await?;
+        let alive = status(&pipeline).await?;
+        victim.kill().await?;
+        anyhow::Ok(alive)
+    };
+    let (ingested, before) = tokio::try_join!(ingesting, killing)?;
+    assert!(before["collections"][0]["images"].as_u64() < Some(pictures() as u64), "killed too late: {before}");
+    assert_eq!(ingested.json()?["searchable"], pictures());
+    audit(&pipeline, &gallery, &folder).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_comes_back_from_its_disk_and_from_the_log() -> anyhow::Result<()> {
+    let pipeline = Pipeline::bare().await?;
+    let _others = [pipeline.start(Kind::Encode, &[])?, pipeline.start(Kind::Caption, &[])?, pipeline.start(Kind::Query, &[])?];
+    let mut store = pipeline.start(Kind::Store, &[])?;
+    pipeline.until_alive(Kind::Store, 1).await?;
+    pipeline.until_alive(Kind::Encode, 1).await?;
+    let folder = pipeline.folder().join("pictures");
+    let gallery = render(Split::Test, 40, 96, &folder)?;
+    let path = folder.display().to_string();
+    assert_eq!(pipeline.weimocir(&["ingest", &path, "--wait", "--json"]).await?.json()?["captioned"], 40);
+
+    let data = pipeline.folder().join("store/default/shard-0");
+    let damage: [fn(&Path) -> std::io::Result<()>; 3] = [
+        |_| Ok(()),
+        |data| std::fs::remove_dir_all(data),
+        |data| std::fs::write(data.join("db"), b"garbage"),
+    ];
+    for spoil in damage {
+        store.kill().await?;
+        spoil(&data)?;
+        store = pipeline.start(Kind::Store, &[])?;
+        until("the whole gallery", || async {
+            Ok(status(&pipeline).await?["collections"][0]["captioned"] == 40)
+        })
+        .await?;
+        audit(&pipeline, &gallery, &folder).await?;
+    }
+    assert!(pipeline.log(Kind::Store).contains("rebuilding from the log"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_outlive_the_server_and_stop_cleanly() -> anyhow::Result<()> {
+    let (mut pipeline, workers) = Pipeline::complete().await?;
+    let folder = pipeline.folder().join("pictures");
+    let gallery = render(Split::Test, 30, 96, &folder)?;
+    let path = folder.display().to_string();
+    let half: Vec<String> =
+        gallery.pictures[..15].iter().map(|p| folder.join(format!("{}.png", p.name)).display().to_string()).collect();
+    let args: Vec<&str> = ["ingest", "--wait"].into_iter().chain(half.iter().map(String::as_str)).collect();
+    assert_eq!(pipeline.weimocir(&args).await?.code, 0);
+
+    pipeline.restart_server().await?;
+    for kind in Kind::ALL {
+        pipeline.until_alive(kind, 1).await?;
+    }
+    assert_eq!(pipeline.weimocir(&["ingest", &path, "--wait", "--json"]).await?.json()?["submitted"], 15);
+    audit(&pipeline, &gallery, &folder).await?;
+    for worker in workers {
+        let kind = worker.kind();
+        assert_eq!(worker.stop().await?, 0, "{}", pipeline.log(kind));
+    }
+    Ok(())
+}
