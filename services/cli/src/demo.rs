@@ -58,18 +58,18 @@ pub(crate) async fn run(args: DemoArgs, mut shared: Shared) -> anyhow::Result<Do
     ));
     let shutdown = CancellationToken::new();
     let nats = shared.nats.clone();
-    let workers = tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move { up::workers(&up, &nats, shutdown).await }
-    });
-
-    let shown = show(&shared, &sample, &pictures, &folder).await;
-    shutdown.cancel();
-    let stopped = workers.await.context("the workers died")?;
+    let workers = up::workers(&up, &nats, shutdown.clone());
+    tokio::pin!(workers);
+    let outcome = tokio::select! {
+        // because: without the workers, the rest would wait for ever
+        stopped = &mut workers => stopped.and(Err(anyhow::anyhow!("the workers stopped"))),
+        shown = show(&shared, &sample, &pictures, &folder) => {
+            shutdown.cancel();
+            workers.await.and(shown)
+        }
+    };
     server.stop().await?;
-    // because: a worker that failed is why the rest failed
-    stopped?;
-    shown?;
+    outcome?;
     say("Everything is stopped again.");
     go_on(&pictures);
     Ok(Done::Fully)

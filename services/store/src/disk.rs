@@ -469,9 +469,10 @@ mod tests {
             let noticed = flipped.iter().chain(&truncated).any(|(aside, _)| *aside);
             assert!(noticed, "no damage to {file} was noticed");
             assert!(truncated.iter().all(|(_, whole)| *whole), "{file}: {truncated:?}");
-            // because: sled passes over a damaged page at the end of its log without a word, which
-            // about one flipped byte in 250 meets
-            assert!(flipped.iter().filter(|(_, whole)| !whole).count() <= 1, "{file}: {flipped:?}");
+            // because: sled passes over some damaged pages at the end of its log without a word, so
+            // that a flipped byte in the log itself may go unnoticed
+            let lost = flipped.iter().any(|(_, whole)| !whole);
+            assert!(file == "db" || !lost, "{file}: {flipped:?}");
         }
     }
 

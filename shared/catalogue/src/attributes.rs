@@ -152,6 +152,14 @@ impl Attributes {
         }
     }
 
+    /// How many of the garment's attributes differ. A pattern and its colour count as one.
+    pub fn differences(&self, other: &Self) -> usize {
+        let differs = |&&facet: &&Facet| self.code(facet) != other.code(facet);
+        let count = Facet::ALL[..7].iter().filter(differs).count();
+        let both = differs(&&Facet::Pattern) && differs(&&Facet::Second);
+        count - usize::from(both)
+    }
+
     /// The attributes that decide the split: all but the background.
     pub fn combination(&self) -> [u8; 7] {
         let codes = self.codes();

@@ -96,13 +96,17 @@ impl Drawing {
         self.pictures.push(attributes);
     }
 
-    /// References, each followed by its target. Three in ten pictures are one or the other's.
+    /// References, each followed by its target: six in ten pictures are one or the other. Three in
+    /// ten pairs differ in one attribute, the others in more: with one, the target would often be
+    /// among the pictures nearest to the reference, with several, among those the modifier fits.
     fn pairs(&mut self, rng: &mut ChaCha8Rng) {
         let wanted = distinct(self.split) * 3 / 10;
         while self.triplets.len() < wanted {
             let reference = Attributes::random(rng);
             let target = reference.mutated(rng);
-            if !self.is_new(&reference) || !self.is_new(&target) {
+            let near = rng.random_bool(0.3);
+            let fits = (reference.differences(&target) == 1) == near;
+            if !fits || !self.is_new(&reference) || !self.is_new(&target) {
                 continue;
             }
             let Some(text) = modifiers::between(&reference, &target, rng) else { continue };

@@ -30,12 +30,12 @@ const HASHES: [&str; 12] = [
     "57c85ef2ac7c2449",
     "56d4ccbe48ac85bc",
     "b943cae150f7c7bc",
-    "ef0ca7825e55c94c",
-    "22941b151da8d04c",
-    "b946c92bce499210",
-    "df9d52209835d081",
-    "ae2c0e215e5b550a",
-    "cf08e63dc8e7d7fe",
+    "4ddac3cf338c3507",
+    "71b15ada70a45362",
+    "f70a6d0d17d04a3a",
+    "ebeaa18831c74ec5",
+    "79a5f16c0f7fb390",
+    "3897d9aaebc31c3f",
 ];
 
 #[test]

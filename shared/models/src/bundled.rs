@@ -8,14 +8,6 @@ pub(crate) struct BundledFiles {
     pub(crate) weights: &'static [u8],
 }
 
-#[cfg(not(bundled))]
-macro_rules! bundled_files {
-    ($folder:literal) => {
-        BundledFiles { config: b"", tokenizer: b"", preprocessor: b"", weights: b"" }
-    };
-}
-
-#[cfg(bundled)]
 macro_rules! bundled_files {
     ($folder:literal) => {
         BundledFiles {

@@ -20,8 +20,8 @@ use crate::{
 /// Weights (α, β) of the paper for CLIP.
 const CLIP_WEIGHTS: (f32, f32) = (0.80, 0.10);
 
-/// Pictures in one forward pass; because activations of more leave the processor's cache.
-const PICTURES_AT_ONCE: usize = 32;
+/// Pictures in one forward pass; because more of them gain nothing and take memory.
+const PICTURES_AT_ONCE: usize = 16;
 /// Texts in one forward pass.
 const TEXTS_AT_ONCE: usize = 128;
 

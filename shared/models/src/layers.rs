@@ -4,7 +4,7 @@
 use candle_core::{D, Result as CandleResult, Tensor};
 use serde::Deserialize;
 
-use crate::{error::ModelError, weights::Scope};
+use crate::{error::ModelError, kernels, weights::Scope};
 
 /// `y = x·Wᵀ + b`, W `[out, in]`.
 #[derive(Debug)]
@@ -47,17 +47,43 @@ impl Linear {
 
     /// `[.., in] → [.., out]`; the leading dimensions become the rows of one product.
     pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let mut shape = x.dims().to_vec();
-        let rows: usize = shape.iter().rev().skip(1).product();
-        let y = x.reshape((rows, self.weight.dim(1)?))?.matmul(&self.weight.t()?)?;
+        self.forward_through(x, None)
+    }
+
+    /// The same, and the activation of it.
+    pub(crate) fn forward_through(
+        &self,
+        x: &Tensor,
+        activation: Option<Activation>,
+    ) -> CandleResult<Tensor> {
+        let y = self.product(x)?;
         let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
+            Some(bias) => kernels::biased(y, bias, activation)?,
             None => y,
         };
+        y.reshape(self.output_shape(x)?)
+    }
+
+    /// `forward(x) + residual`.
+    pub(crate) fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> CandleResult<Tensor> {
+        let Some(bias) = &self.bias else { return self.forward(x)? + residual };
+        let y = self.product(x)?;
+        let residual = residual.reshape(y.shape())?;
+        kernels::biased_onto(y, bias, &residual)?.reshape(self.output_shape(x)?)
+    }
+
+    /// `x·Wᵀ`, shape `[rows, out]`.
+    fn product(&self, x: &Tensor) -> CandleResult<Tensor> {
+        let rows: usize = x.dims().iter().rev().skip(1).product();
+        x.reshape((rows, self.weight.dim(1)?))?.matmul(&self.weight.t()?)
+    }
+
+    fn output_shape(&self, x: &Tensor) -> CandleResult<Vec<usize>> {
+        let mut shape = x.dims().to_vec();
         if let Some(last) = shape.last_mut() {
             *last = self.weight.dim(0)?;
         }
-        y.reshape(shape)
+        Ok(shape)
     }
 }
 
@@ -95,17 +121,6 @@ pub(crate) enum Activation {
     Relu,
 }
 
-impl Activation {
-    pub(crate) fn forward(self, x: &Tensor) -> CandleResult<Tensor> {
-        match self {
-            Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
-            Self::Gelu => x.gelu_erf(),
-            Self::GeluTanh => x.gelu(),
-            Self::Relu => x.relu(),
-        }
-    }
-}
-
 /// Refuses a config.json whose heads do not divide the width.
 pub(crate) fn check_width(file: &str, width: usize, heads: usize) -> Result<(), ModelError> {
     if heads > 0 && width.is_multiple_of(heads) && width > 0 {
@@ -136,8 +151,10 @@ impl FeedForward {
         Self { first, activation, second }
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        self.second.forward(&self.activation.forward(&self.first.forward(x)?)?)
+    /// `second(activation(first(x))) + residual`.
+    pub(crate) fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> CandleResult<Tensor> {
+        let inner = self.first.forward_through(x, Some(self.activation))?;
+        self.second.forward_onto(&inner, residual)
     }
 }
 
@@ -151,12 +168,13 @@ pub(crate) fn attention(
     mask: Option<&Tensor>,
 ) -> CandleResult<Tensor> {
     let (batch, heads, queries, width) = q.dims4()?;
-    let scores = (q * (width as f64).powf(-0.5))?.matmul(&k.t()?)?;
+    let scores = q.matmul(&k.t()?)?;
+    // Before the scale, which leaves 0 and -∞ as they are.
     let scores = match mask {
         Some(mask) => scores.broadcast_add(mask)?,
         None => scores,
     };
-    let weights = candle_nn::ops::softmax_last_dim(&scores)?;
+    let weights = kernels::softmax(scores, (width as f32).powf(-0.5))?;
     weights.matmul(v)?.transpose(1, 2)?.reshape((batch, queries, heads * width))
 }
 

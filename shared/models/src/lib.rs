@@ -14,6 +14,7 @@ mod error;
 mod files;
 mod hub;
 mod image;
+mod kernels;
 mod layers;
 mod source;
 mod text;

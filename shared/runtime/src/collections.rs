@@ -87,32 +87,38 @@ impl Collections {
         })))
     }
 
-    /// The collection, made with `shards` shards and their logs if it is new.
+    /// The collection, made with `shards` shards if it is new. Its logs are made before its record,
+    /// since a store follows them as soon as it reads the record.
     pub async fn ensure(
         &self,
         name: &Collection,
         shards: u16,
     ) -> Result<CollectionRecord, BusError> {
-        if self.entry(name).await?.is_none() {
-            let record = CollectionRecord { name: name.clone(), shards, model: None };
-            let value = encode(&record, Encoding::Json)
-                .map_err(|e| BusError::failed("name a collection", e))?;
-            match self.bucket.create(name.as_str(), value.into()).await {
-                Ok(_) => tracing::info!(collection = %name, shards, "collection made"),
-                Err(e) if e.kind() == kv::CreateErrorKind::AlreadyExists => {}
-                Err(e) => return Err(BusError::failed(format!("make the collection `{name}`"), e)),
-            }
+        let action = || format!("make the collection `{name}`");
+        if let Some((record, _)) = self.entry(name).await? {
+            self.provision_logs(&record).await?;
+            return Ok(record);
         }
-        let Some((record, _)) = self.entry(name).await? else {
-            return Err(BusError::failed(
-                format!("make the collection `{name}`"),
-                "it is gone again",
-            ));
-        };
+        let record = CollectionRecord { name: name.clone(), shards, model: None };
+        self.provision_logs(&record).await?;
+        let value = encode(&record, Encoding::Json).map_err(|e| BusError::failed(action(), e))?;
+        match self.bucket.create(name.as_str(), value.into()).await {
+            Ok(_) => tracing::info!(collection = %name, shards, "collection made"),
+            // because: somebody else was first, and what they said holds
+            Err(e) if e.kind() == kv::CreateErrorKind::AlreadyExists => {}
+            Err(e) => return Err(BusError::failed(action(), e)),
+        }
+        match self.entry(name).await? {
+            Some((record, _)) => Ok(record),
+            None => Err(BusError::failed(action(), "it is gone again")),
+        }
+    }
+
+    async fn provision_logs(&self, record: &CollectionRecord) -> Result<(), BusError> {
         for shard in 0..record.shards {
-            self.bus.provision_log(name, Shard(shard)).await?;
+            self.bus.provision_log(&record.name, Shard(shard)).await?;
         }
-        Ok(record)
+        Ok(())
     }
 
     /// Binds the collection to `model`, once and for all.

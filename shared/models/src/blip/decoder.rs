@@ -8,6 +8,7 @@ use candle_core::{Result as CandleResult, Tensor};
 use super::config::BlipConfig;
 use crate::{
     error::ModelError,
+    kernels,
     layers::{Activation, FeedForward, LayerNorm, Linear, attention, split_heads},
     weights::Scope,
 };
@@ -130,7 +131,7 @@ impl Decoder {
             x = layer.step(&x, shape, state.written, layer_state)?;
         }
         state.written += 1;
-        let x = self.head_activation.forward(&self.head_transform.forward(&x)?)?;
+        let x = self.head_transform.forward_through(&x, Some(self.head_activation))?;
         self.head.forward(&self.head_norm.forward(&x)?)
     }
 }
@@ -192,17 +193,17 @@ impl Layer {
         state: &mut LayerState,
     ) -> CandleResult<Tensor> {
         let words = self.attend_words(x, written, state)?;
-        let x = self.norm_1.forward(&(self.output.forward(&words)? + x)?)?;
+        let x = self.norm_1.forward(&self.output.forward_onto(&words, x)?)?;
 
         // The S sentences of a picture are S queries to the same keys: nothing is repeated.
         let width = x.dim(1)?;
         let query = self.picture_query.forward(&x)?.reshape((pictures, sentences, width))?;
         let query = split_heads(&query, 1, self.heads)?;
         let seen = attention(&query[0], &state.picture.0, &state.picture.1, None)?;
-        let seen = self.picture_output.forward(&seen.reshape((pictures * sentences, width))?)?;
-        let x = self.norm_2.forward(&(seen + x)?)?;
+        let seen = seen.reshape((pictures * sentences, width))?;
+        let x = self.norm_2.forward(&self.picture_output.forward_onto(&seen, &x)?)?;
 
-        self.norm_3.forward(&(self.feed_forward.forward(&x)? + x)?)
+        self.norm_3.forward(&self.feed_forward.forward_onto(&x, &x)?)
     }
 
     fn attend_words(
@@ -220,7 +221,7 @@ impl Layer {
         state.words.1.slice_set(&part(2)?, 1, written)?;
         let keys = state.words.0.narrow(1, 0, written + 1)?;
         let values = state.words.1.narrow(1, 0, written + 1)?;
-        let scores = (part(0)? * (head as f64).powf(-0.5))?.matmul(&keys.t()?)?;
-        candle_nn::ops::softmax_last_dim(&scores)?.matmul(&values)?.reshape((rows, width))
+        let weights = kernels::softmax(part(0)?.matmul(&keys.t()?)?, (head as f32).powf(-0.5))?;
+        weights.matmul(&values)?.reshape((rows, width))
     }
 }

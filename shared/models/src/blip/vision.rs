@@ -78,8 +78,8 @@ impl Layer {
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         let parts =
             split_heads(&self.query_key_value.forward(&self.norm_1.forward(x)?)?, 3, self.heads)?;
-        let x = (x + self.output.forward(&attention(&parts[0], &parts[1], &parts[2], None)?)?)?;
-        let y = self.feed_forward.forward(&self.norm_2.forward(&x)?)?;
-        x + y
+        let attended = attention(&parts[0], &parts[1], &parts[2], None)?;
+        let x = self.output.forward_onto(&attended, x)?;
+        self.feed_forward.forward_onto(&self.norm_2.forward(&x)?, &x)
     }
 }

@@ -70,8 +70,7 @@ impl Layer {
     }
 
     fn finish(&self, x: &Tensor, attended: &Tensor) -> CandleResult<Tensor> {
-        let x = (x + self.output.forward(attended)?)?;
-        let y = self.feed_forward.forward(&self.norm_2.forward(&x)?)?;
-        x + y
+        let x = self.output.forward_onto(attended, x)?;
+        self.feed_forward.forward_onto(&self.norm_2.forward(&x)?, &x)
     }
 }

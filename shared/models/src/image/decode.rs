@@ -56,17 +56,12 @@ fn decode_unguarded(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Imag
         .with_guessed_format()
         .map_err(|e| sort(e.into(), limits))?;
     let format = reader.format().ok_or(ImageError::UnknownFormat)?;
+    check_end(format, bytes)?;
     let mut allowance = Limits::default();
     allowance.max_alloc = Some(limits.memory());
     reader.limits(allowance.clone());
     let mut decoder = reader.into_decoder().map_err(|e| sort(e, limits))?;
     check_size(decoder.dimensions(), limits)?;
-    if format == ImageFormat::Jpeg && !jpeg_has_end(bytes) {
-        // The decoder would fill the missing part with grey and say nothing.
-        return Err(ImageError::Truncated {
-            reason: "the end marker of the JPEG is missing".to_owned(),
-        });
-    }
     allowance.reserve(decoder.total_bytes()).map_err(|e| sort(e, limits))?;
     decoder.set_limits(allowance).map_err(|e| sort(e, limits))?;
     let orientation = decoder.orientation().map_err(|e| sort(e, limits))?;
@@ -86,6 +81,24 @@ fn check_size((width, height): (u32, u32), limits: &ImageLimits) -> Result<(), I
         return Err(ImageError::TooManyPixels { width, height, limit: limits.pixels });
     }
     Ok(())
+}
+
+/// Refuses what is cut off where the decoder would not: JPEG's fills the missing part with grey
+/// and says nothing, WebP's calls it corrupt.
+fn check_end(format: ImageFormat, bytes: &[u8]) -> Result<(), ImageError> {
+    let missing = match format {
+        ImageFormat::Jpeg if !jpeg_has_end(bytes) => "the end marker of the JPEG is missing",
+        ImageFormat::WebP if !riff_is_whole(bytes) => {
+            "the file is shorter than its RIFF header says"
+        }
+        _ => return Ok(()),
+    };
+    Err(ImageError::Truncated { reason: missing.to_owned() })
+}
+
+fn riff_is_whole(bytes: &[u8]) -> bool {
+    let length = |b: &[u8]| u64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    bytes.get(4..8).is_some_and(|b| length(b) + 8 <= bytes.len() as u64)
 }
 
 /// Whether an end-of-image marker follows the first scan. Segments before it, which may hold whole

@@ -1,6 +1,7 @@
 //! The bundled models against Hugging Face's reading of the same files.
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use weimocir_models::{Captioner, DeviceChoice, Encoder, ModelSource, Pixels};
 
 use crate::{
@@ -10,8 +11,29 @@ use crate::{
 
 #[derive(Deserialize)]
 struct Golden {
+    /// SHA-256 over the files it was computed from, in the order of their names.
+    files: String,
     clip: ClipGolden,
     captioner: BlipGolden,
+}
+
+/// Goldens of other files than those in this build would fail in ways that tell nothing.
+fn golden() -> Golden {
+    let golden: Golden = json("bundled.json");
+    let mut hash = Sha256::new();
+    for model in ["captioner", "clip"] {
+        for file in
+            ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"]
+        {
+            hash.update(bytes(&format!("../../bundled/{model}/{file}")));
+        }
+    }
+    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        found, golden.files,
+        "the bundled models have changed: run fixtures/make.py bundled"
+    );
+    golden
 }
 
 fn pixels(preprocessor: &weimocir_models::Preprocessor, names: &[String]) -> Vec<Pixels> {
@@ -23,7 +45,7 @@ fn pixels(preprocessor: &weimocir_models::Preprocessor, names: &[String]) -> Vec
 
 #[test]
 fn the_bundled_encoder() {
-    let golden = json::<Golden>("bundled.json").clip;
+    let golden = golden().clip;
     let encoder = Encoder::load(&ModelSource::Bundled, DeviceChoice::Cpu).unwrap();
     assert!(encoder.id().as_str().starts_with("bundled-clip:"));
     let images = encoder.encode_images(&pixels(&encoder.preprocessor(), &golden.pictures)).unwrap();
@@ -40,7 +62,7 @@ fn the_bundled_encoder() {
 
 #[test]
 fn the_bundled_captioner() {
-    let golden = json::<Golden>("bundled.json").captioner;
+    let golden = golden().captioner;
     let captioner = Captioner::load(&ModelSource::Bundled, DeviceChoice::Cpu).unwrap();
     let pixels = pixels(&captioner.preprocessor(), &golden.pictures);
     let batch: Vec<(Pixels, u64)> = pixels.into_iter().zip(0..).collect();

