@@ -29,6 +29,10 @@ use weimocir_wire::{
     work::{CaptionImage, EncodeImage, Metadata},
 };
 
+// because: the encoder alone must be as fast here as in the worker
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 struct Args {
     /// Pictures for each run of the throughput
@@ -60,7 +64,8 @@ async fn main() -> anyhow::Result<()> {
     let folder = pipeline.folder().join("pictures");
     let gallery = render(Split::Test, args.pictures, 128, &folder)?;
     let (share, rate) = throughput(&args, &pipeline, &folder).await?;
-    let (searchable, captioned, one, sixteen) = latencies(&args, &pipeline, &gallery, &folder).await?;
+    let (searchable, captioned, one, sixteen) =
+        latencies(&args, &pipeline, &gallery, &folder).await?;
 
     println!("\n| | p50 ms | p99 ms |\n|---|---|---|");
     for (name, times) in [
@@ -88,10 +93,8 @@ async fn main() -> anyhow::Result<()> {
 
 /// The share of the encoder's own rate that the pipeline reaches, and its rate: medians.
 async fn throughput(args: &Args, pipeline: &Pipeline, folder: &Path) -> anyhow::Result<(f64, f64)> {
-    let _workers = [
-        pipeline.start_on(1, Kind::Store, &[])?,
-        pipeline.start_on(0, Kind::Encode, &[])?,
-    ];
+    let _workers =
+        [pipeline.start_on(1, Kind::Store, &[])?, pipeline.start_on(0, Kind::Encode, &[])?];
     pipeline.until_alive(Kind::Store, 1).await?;
     pipeline.until_alive(Kind::Encode, 1).await?;
     println!("| run | encoder alone, images/s | pipeline, images/s | share |\n|---|---|---|---|");
@@ -121,11 +124,16 @@ async fn alone_on_core_0(folder: &Path) -> anyhow::Result<f64> {
     Ok(text.trim().parse()?)
 }
 
-async fn through_the_pipeline(pipeline: &Pipeline, folder: &Path, run: usize) -> anyhow::Result<f64> {
+async fn through_the_pipeline(
+    pipeline: &Pipeline,
+    folder: &Path,
+    run: usize,
+) -> anyhow::Result<f64> {
     let path = folder.display().to_string();
     let captions = folder.join("captions.jsonl").display().to_string();
     let collection = format!("run{run}");
-    let args = ["ingest", &path, "--captions", &captions, "--collection", &collection, "--wait", "--json"];
+    let args =
+        ["ingest", &path, "--captions", &captions, "--collection", &collection, "--wait", "--json"];
     let summary = pipeline.weimocir_on(1, &args).await?.json()?;
     let seconds = summary["seconds"].as_f64().context("no time was taken")?;
     Ok(summary["captioned"].as_f64().unwrap_or(0.0) / seconds)
@@ -190,7 +198,8 @@ async fn latencies(
         let bytes = std::fs::read(folder.join(format!("{}.png", picture.name)))?;
         let start = Instant::now();
         let image = submit(&bus, &pictures, &record.name, &bytes).await?;
-        let state = |of: fn(&weimocir_wire::query::ImageState) -> bool| held(&bus, &record.name, image, of);
+        let state =
+            |of: fn(&weimocir_wire::query::ImageState) -> bool| held(&bus, &record.name, image, of);
         while !state(|state| state.image.is_some()).await? {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -206,9 +215,19 @@ async fn latencies(
     Ok((searchable, captioned, one, sixteen))
 }
 
-async fn submit(bus: &Bus, pictures: &Pictures, collection: &Collection, bytes: &[u8]) -> anyhow::Result<ImageId> {
+async fn submit(
+    bus: &Bus,
+    pictures: &Pictures,
+    collection: &Collection,
+    bytes: &[u8],
+) -> anyhow::Result<ImageId> {
     let image = pictures.put(bytes).await?;
-    let work = EncodeImage { collection: collection.clone(), image, source: "bench".into(), metadata: Metadata::new() };
+    let work = EncodeImage {
+        collection: collection.clone(),
+        image,
+        source: "bench".into(),
+        metadata: Metadata::new(),
+    };
     let revision = bus.submit(subjects::ENCODE_IMAGE, &work).await?;
     let work = CaptionImage { collection: collection.clone(), image, revision };
     bus.submit(subjects::CAPTION, &work).await?;
@@ -226,13 +245,20 @@ async fn held(
     match bus.ask::<_, Lookup>(&subject, &question, Duration::from_secs(5)).await {
         Ok(lookup) => Ok(lookup.states.first().is_some_and(of)),
         // because: the store may not have heard of a new collection yet
-        Err(refusal) if refusal.code == weimocir_wire::search::RefusalCode::Unavailable => Ok(false),
+        Err(refusal) if refusal.code == weimocir_wire::search::RefusalCode::Unavailable => {
+            Ok(false)
+        }
         Err(refusal) => Err(refusal.into()),
     }
 }
 
 /// Searches over the first run's gallery, by picture and modifier, in milliseconds each.
-async fn searches(bus: &Bus, picture: &[u8], count: usize, clients: usize) -> anyhow::Result<Times> {
+async fn searches(
+    bus: &Bus,
+    picture: &[u8],
+    count: usize,
+    clients: usize,
+) -> anyhow::Result<Times> {
     let request = SearchRequest {
         collection: "run1".parse()?,
         reference: Some(Reference::Image(Blob(picture.to_vec()))),
@@ -241,7 +267,8 @@ async fn searches(bus: &Bus, picture: &[u8], count: usize, clients: usize) -> an
     };
     let asked = futures::stream::iter(0..count).map(|_| async {
         let start = Instant::now();
-        let answer: SearchAnswer = bus.ask(subjects::SEARCH, &request, Duration::from_secs(10)).await?;
+        let answer: SearchAnswer =
+            bus.ask(subjects::SEARCH, &request, Duration::from_secs(10)).await?;
         ensure!(!answer.candidates.is_empty(), "nothing was found");
         Ok(start.elapsed().as_secs_f64() * 1e3)
     });

@@ -53,7 +53,8 @@ type Recall = [f64; 3];
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let (pipeline, _workers) = Pipeline::complete().await?;
-    let validation = Set::ingest(&pipeline, "validation", Split::Validation, args.validation).await?;
+    let validation =
+        Set::ingest(&pipeline, "validation", Split::Validation, args.validation).await?;
     let test = Set::ingest(&pipeline, "test", Split::Test, args.test).await?;
     println!(
         "validation: {} images, {} triplets; test: {} images, {} triplets",
@@ -68,7 +69,12 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn report(args: &Args, validation: &Set, test: &Set, text_reference: TextReference) -> anyhow::Result<()> {
+async fn report(
+    args: &Args,
+    validation: &Set,
+    test: &Set,
+    text_reference: TextReference,
+) -> anyhow::Result<()> {
     println!("\ntext_reference = {text_reference}: R@1/R@10 on validation, α across, β down");
     let mut best: Option<(Recall, Setting)> = None;
     print!("     ");
@@ -109,13 +115,22 @@ async fn report(args: &Args, validation: &Set, test: &Set, text_reference: TextR
 }
 
 impl Set {
-    async fn ingest(pipeline: &Pipeline, name: &str, split: Split, count: usize) -> anyhow::Result<Self> {
+    async fn ingest(
+        pipeline: &Pipeline,
+        name: &str,
+        split: Split,
+        count: usize,
+    ) -> anyhow::Result<Self> {
         let folder: PathBuf = pipeline.folder().join(name);
         let gallery = render(split, count, 128, &folder)?;
         let path = folder.display().to_string();
         let args = ["ingest", &path, "--collection", name, "--wait", "--json"];
         let summary = pipeline.weimocir(&args).await?.json()?;
-        println!("{name}: {} images searchable and captioned in {:.0} s", summary["captioned"], summary["seconds"].as_f64().unwrap_or(f64::NAN));
+        println!(
+            "{name}: {} images searchable and captioned in {:.0} s",
+            summary["captioned"],
+            summary["seconds"].as_f64().unwrap_or(f64::NAN)
+        );
         let ids = gallery.pictures.iter().map(|picture| {
             Ok(ImageId::of(&std::fs::read(folder.join(format!("{}.png", picture.name)))?))
         });
@@ -139,7 +154,11 @@ impl Set {
     }
 
     /// Where the target stands among the first ten, from 0.
-    async fn rank(&self, setting: Setting, triplet: &weimocir_catalogue::Triplet) -> anyhow::Result<Option<usize>> {
+    async fn rank(
+        &self,
+        setting: Setting,
+        triplet: &weimocir_catalogue::Triplet,
+    ) -> anyhow::Result<Option<usize>> {
         let reference = self.ids[triplet.reference];
         let request = SearchRequest {
             collection: self.collection.clone(),
@@ -152,7 +171,8 @@ impl Set {
             exclude: vec![reference],
             ..SearchRequest::default()
         };
-        let answer: SearchAnswer = self.bus.ask(subjects::SEARCH, &request, Duration::from_secs(30)).await?;
+        let answer: SearchAnswer =
+            self.bus.ask(subjects::SEARCH, &request, Duration::from_secs(30)).await?;
         anyhow::ensure!(!answer.partial, "a shard is missing");
         let target = self.ids[triplet.target];
         Ok(answer.candidates.iter().position(|candidate| candidate.image == target))

@@ -1,8 +1,8 @@
 //! Real processes against a real nats-server: what the tests and the benchmarks of the whole
 //! pipeline stand on.
 
-mod pipeline;
 mod pictures;
+mod pipeline;
 
 pub use pictures::render;
 pub use pipeline::{Kind, Outcome, Pipeline, Worker, until};

@@ -70,7 +70,8 @@ impl Outcome {
 
     /// The JSON printed, whatever the exit code.
     pub fn json_of_any(&self) -> anyhow::Result<Value> {
-        serde_json::from_str(&self.stdout).with_context(|| format!("no JSON: {}{}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout)
+            .with_context(|| format!("no JSON: {}{}", self.stdout, self.stderr))
     }
 }
 
@@ -139,11 +140,17 @@ impl Pipeline {
         let bus = self.bus().await?;
         let until = Instant::now() + Duration::from_secs(60);
         loop {
-            let alive = bus.workers().await?.iter().filter(|worker| worker.name == kind.name()).count();
+            let alive =
+                bus.workers().await?.iter().filter(|worker| worker.name == kind.name()).count();
             if alive == count {
                 return Ok(());
             }
-            ensure!(Instant::now() < until, "{alive} of {count} {} are alive: {}", kind.name(), self.log(kind));
+            ensure!(
+                Instant::now() < until,
+                "{alive} of {count} {} are alive: {}",
+                kind.name(),
+                self.log(kind)
+            );
         }
     }
 
@@ -166,15 +173,22 @@ impl Pipeline {
     /// Moves the nats-server to one core.
     pub async fn pin_server(&self, core: usize) -> anyhow::Result<()> {
         let id = self.server.as_ref().and_then(NatsServer::id).context("the server is gone")?;
-        let pinned = Command::new("taskset").args(["-acp", &core.to_string(), &id.to_string()]).output();
+        let pinned =
+            Command::new("taskset").args(["-acp", &core.to_string(), &id.to_string()]).output();
         ensure!(pinned.await?.status.success(), "taskset cannot pin the nats-server");
         Ok(())
     }
 
     pub async fn run(&self, command: &mut Command) -> anyhow::Result<Outcome> {
-        let running = command.env("WEIMOCIR_NATS", &self.url).stdin(Stdio::null()).kill_on_drop(true).output();
+        let running = command
+            .env("WEIMOCIR_NATS", &self.url)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
         let Output { status, stdout, stderr } =
-            tokio::time::timeout(Duration::from_secs(600), running).await.context("it does not end")??;
+            tokio::time::timeout(Duration::from_secs(600), running)
+                .await
+                .context("it does not end")??;
         Ok(Outcome {
             code: status.code().unwrap_or(-1),
             stdout: String::from_utf8(stdout)?,
@@ -188,7 +202,8 @@ impl Pipeline {
         if let Some(server) = self.server.take() {
             server.stop().await?;
         }
-        self.server = Some(NatsServer::start(&nats_server()?, &self.folder().join("nats"), port).await?);
+        self.server =
+            Some(NatsServer::start(&nats_server()?, &self.folder().join("nats"), port).await?);
         Ok(())
     }
 }
@@ -244,11 +259,13 @@ fn pinned(core: usize, program: &Path) -> Command {
 /// A program of this build, which lies beside the test's own folder.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let found =
+        own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
     found.with_context(|| format!("{name} is not built: run the tests by `make test`"))
 }
 
 fn nats_server() -> anyhow::Result<PathBuf> {
-    let named = std::env::var_os("WEIMOCIR_NATS_SERVER").context("WEIMOCIR_NATS_SERVER names no nats-server: run by `make`")?;
+    let named = std::env::var_os("WEIMOCIR_NATS_SERVER")
+        .context("WEIMOCIR_NATS_SERVER names no nats-server: run by `make`")?;
     Ok(PathBuf::from(named))
 }

@@ -4,10 +4,7 @@ use std::{io::Cursor, path::Path};
 
 use image::{ImageFormat, RgbImage};
 use serde_json::Value;
-use tokio::{
-    io::AsyncWriteExt,
-    net::TcpListener,
-};
+use tokio::{io::AsyncWriteExt, net::TcpListener};
 use weimocir_catalogue::Split;
 use weimocir_tests::{Kind, Pipeline, render};
 
@@ -23,19 +20,23 @@ fn bomb() -> anyhow::Result<Vec<u8>> {
 
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg()))
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg())
+        })
     })
 }
 
 fn png() -> anyhow::Result<Vec<u8>> {
     let mut file = Cursor::new(Vec::new());
-    RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8, y as u8, 77])).write_to(&mut file, ImageFormat::Png)?;
+    RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8, y as u8, 77]))
+        .write_to(&mut file, ImageFormat::Png)?;
     Ok(file.into_inner())
 }
 
 fn reason_of<'a>(summary: &'a Value, name: &str) -> Option<&'a str> {
     let refused = summary["refused"].as_array()?;
-    refused.iter().find(|r| r["source"].as_str().is_some_and(|s| s.ends_with(name)))?["reason"].as_str()
+    refused.iter().find(|r| r["source"].as_str().is_some_and(|s| s.ends_with(name)))?["reason"]
+        .as_str()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,10 +60,14 @@ async fn bad_pictures_are_refused_by_name_and_the_rest_goes_on() -> anyhow::Resu
     let summary = outcome.json_of_any()?;
     assert_eq!(summary["searchable"], good, "{summary}");
     assert_eq!(summary["refused"].as_array().map(Vec::len), Some(4), "{summary}");
-    for (name, why) in
-        [("empty.png", "empty"), ("text.png", "not a picture"), ("truncated.png", ""), ("bomb.png", "100000")]
-    {
-        let reason = reason_of(&summary, name).unwrap_or_else(|| panic!("{name} is not refused: {summary}"));
+    for (name, why) in [
+        ("empty.png", "empty"),
+        ("text.png", "not a picture"),
+        ("truncated.png", ""),
+        ("bomb.png", "100000"),
+    ] {
+        let reason =
+            reason_of(&summary, name).unwrap_or_else(|| panic!("{name} is not refused: {summary}"));
         assert!(reason.contains(why), "{name}: {reason}");
     }
 
@@ -78,13 +83,17 @@ async fn bad_pictures_are_refused_by_name_and_the_rest_goes_on() -> anyhow::Resu
     assert_eq!(retried["retried"].to_string(), format!("[{number}]"));
     weimocir_tests::until("the letter's return", || async {
         let letters = pipeline.weimocir(&["dead", "list", "--json"]).await?.json()?;
-        let numbers: Vec<String> = letters.as_array().into_iter().flatten().map(|l| l["number"].to_string()).collect();
+        let numbers: Vec<String> =
+            letters.as_array().into_iter().flatten().map(|l| l["number"].to_string()).collect();
         Ok(numbers.len() == 4 && !numbers.contains(&number))
     })
     .await?;
     pipeline.weimocir(&["dead", "drop", "--all", "--step", "caption"]).await?;
     let left = pipeline.weimocir(&["dead", "list", "--json"]).await?.json()?;
-    assert!(left.as_array().is_some_and(|l| l.len() == 2 && l.iter().all(|l| l["step"] == "encode")), "{left}");
+    assert!(
+        left.as_array().is_some_and(|l| l.len() == 2 && l.iter().all(|l| l["step"] == "encode")),
+        "{left}"
+    );
     Ok(())
 }
 
@@ -110,7 +119,11 @@ async fn a_search_that_cannot_be_answered_says_why() -> anyhow::Result<()> {
     assert_eq!(pipeline.weimocir(&["ingest", &path, "--wait"]).await?.code, 0);
     for (args, code, why) in [
         (&["search", "a hat", "--collection", "hats"][..], 4, "there are: default"),
-        (&["search", "a hat", "--id", "00000000000000000000000000000000"], 4, "there is no image 0000"),
+        (
+            &["search", "a hat", "--id", "00000000000000000000000000000000"],
+            4,
+            "there is no image 0000",
+        ),
         (&["get", "00000000000000000000000000000000"], 4, "there is no image 0000"),
         (&["search"], 1, "a reference picture, a modifier, or both"),
         (&["search", "   "], 1, "a reference picture, a modifier, or both"),
@@ -128,8 +141,12 @@ async fn a_search_that_cannot_be_answered_says_why() -> anyhow::Result<()> {
     }
 
     let long = "green ".repeat(500);
-    let answer = pipeline.weimocir(&["search", &long, "--reference", &picture, "--json"]).await?.json()?;
-    assert!(answer["warnings"][0].as_str().is_some_and(|w| w.contains("longer than the model reads")), "{answer}");
+    let answer =
+        pipeline.weimocir(&["search", &long, "--reference", &picture, "--json"]).await?.json()?;
+    assert!(
+        answer["warnings"][0].as_str().is_some_and(|w| w.contains("longer than the model reads")),
+        "{answer}"
+    );
     Ok(())
 }
 
@@ -150,9 +167,15 @@ async fn a_second_model_cannot_get_into_a_collection() -> anyhow::Result<()> {
 
     let outcome = pipeline.weimocir(&["search", "a hat"]).await?;
     assert!(outcome.code == 1 && outcome.stderr.contains("is bound to the model"), "{outcome:?}");
-    let outcome = pipeline.weimocir(&["ingest", &path, "--force", "--no-captions", "--wait", "--json"]).await?;
+    let outcome = pipeline
+        .weimocir(&["ingest", &path, "--force", "--no-captions", "--wait", "--json"])
+        .await?;
     let summary = outcome.json_of_any()?;
-    assert_eq!((outcome.code, summary["refused"].as_array().map(Vec::len)), (3, Some(3)), "{summary}");
+    assert_eq!(
+        (outcome.code, summary["refused"].as_array().map(Vec::len)),
+        (3, Some(3)),
+        "{summary}"
+    );
     let reason = summary["refused"][0]["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("cannot be mixed"), "{reason}");
     Ok(())
@@ -178,7 +201,10 @@ fn another_model(folder: &Path) -> anyhow::Result<String> {
 async fn no_nats_an_old_nats_and_no_worker_are_told_apart() -> anyhow::Result<()> {
     let pipeline = Pipeline::bare().await?;
     let nobody = pipeline.weimocir(&["status", "--nats", "nats://127.0.0.1:1"]).await?;
-    assert!(nobody.code == 5 && nobody.stderr.contains("no NATS server answers at nats://127.0.0.1:1"), "{nobody:?}");
+    assert!(
+        nobody.code == 5 && nobody.stderr.contains("no NATS server answers at nats://127.0.0.1:1"),
+        "{nobody:?}"
+    );
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("nats://{}", listener.local_addr()?);
@@ -196,9 +222,15 @@ async fn no_nats_an_old_nats_and_no_worker_are_told_apart() -> anyhow::Result<()
     });
     let outcome = pipeline.weimocir(&["status", "--nats", &url]).await?;
     old.abort();
-    assert!(outcome.code == 1 && outcome.stderr.contains("version 2.9.10; 2.11 or newer"), "{outcome:?}");
+    assert!(
+        outcome.code == 1 && outcome.stderr.contains("version 2.9.10; 2.11 or newer"),
+        "{outcome:?}"
+    );
 
     let outcome = pipeline.weimocir(&["search", "a hat"]).await?;
-    assert!(outcome.code == 5 && outcome.stderr.contains("no worker answers on weimocir.search"), "{outcome:?}");
+    assert!(
+        outcome.code == 5 && outcome.stderr.contains("no worker answers on weimocir.search"),
+        "{outcome:?}"
+    );
     Ok(())
 }

@@ -39,7 +39,11 @@ async fn audit(pipeline: &Pipeline, gallery: &Gallery, folder: &Path) -> anyhow:
 async fn an_encoder_killed_in_the_middle_loses_nothing() -> anyhow::Result<()> {
     let pipeline = Pipeline::bare().await?;
     let quick = ["--encode-ack-wait", "5"];
-    let _others = [pipeline.start(Kind::Store, &[])?, pipeline.start(Kind::Caption, &[])?, pipeline.start(Kind::Query, &[])?];
+    let _others = [
+        pipeline.start(Kind::Store, &[])?,
+        pipeline.start(Kind::Caption, &[])?,
+        pipeline.start(Kind::Query, &[])?,
+    ];
     let _survivor = pipeline.start(Kind::Encode, &quick)?;
     let victim = pipeline.start(Kind::Encode, &quick)?;
     pipeline.until_alive(Kind::Encode, 2).await?;
@@ -60,7 +64,10 @@ async fn an_encoder_killed_in_the_middle_loses_nothing() -> anyhow::Result<()> {
         anyhow::Ok(alive)
     };
     let (ingested, before) = tokio::try_join!(ingesting, killing)?;
-    assert!(before["collections"][0]["images"].as_u64() < Some(pictures() as u64), "killed too late: {before}");
+    assert!(
+        before["collections"][0]["images"].as_u64() < Some(pictures() as u64),
+        "killed too late: {before}"
+    );
     assert_eq!(ingested.json()?["searchable"], pictures());
     audit(&pipeline, &gallery, &folder).await
 }
@@ -68,14 +75,21 @@ async fn an_encoder_killed_in_the_middle_loses_nothing() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_comes_back_from_its_disk_and_from_the_log() -> anyhow::Result<()> {
     let pipeline = Pipeline::bare().await?;
-    let _others = [pipeline.start(Kind::Encode, &[])?, pipeline.start(Kind::Caption, &[])?, pipeline.start(Kind::Query, &[])?];
+    let _others = [
+        pipeline.start(Kind::Encode, &[])?,
+        pipeline.start(Kind::Caption, &[])?,
+        pipeline.start(Kind::Query, &[])?,
+    ];
     let mut store = pipeline.start(Kind::Store, &[])?;
     pipeline.until_alive(Kind::Store, 1).await?;
     pipeline.until_alive(Kind::Encode, 1).await?;
     let folder = pipeline.folder().join("pictures");
     let gallery = render(Split::Test, 40, 96, &folder)?;
     let path = folder.display().to_string();
-    assert_eq!(pipeline.weimocir(&["ingest", &path, "--wait", "--json"]).await?.json()?["captioned"], 40);
+    assert_eq!(
+        pipeline.weimocir(&["ingest", &path, "--wait", "--json"]).await?.json()?["captioned"],
+        40
+    );
 
     let data = pipeline.folder().join("store/default/shard-0");
     let damage: [fn(&Path) -> std::io::Result<()>; 3] = [
@@ -103,16 +117,22 @@ async fn workers_outlive_the_server_and_stop_cleanly() -> anyhow::Result<()> {
     let folder = pipeline.folder().join("pictures");
     let gallery = render(Split::Test, 30, 96, &folder)?;
     let path = folder.display().to_string();
-    let half: Vec<String> =
-        gallery.pictures[..15].iter().map(|p| folder.join(format!("{}.png", p.name)).display().to_string()).collect();
-    let args: Vec<&str> = ["ingest", "--wait"].into_iter().chain(half.iter().map(String::as_str)).collect();
+    let half: Vec<String> = gallery.pictures[..15]
+        .iter()
+        .map(|p| folder.join(format!("{}.png", p.name)).display().to_string())
+        .collect();
+    let args: Vec<&str> =
+        ["ingest", "--wait"].into_iter().chain(half.iter().map(String::as_str)).collect();
     assert_eq!(pipeline.weimocir(&args).await?.code, 0);
 
     pipeline.restart_server().await?;
     for kind in Kind::ALL {
         pipeline.until_alive(kind, 1).await?;
     }
-    assert_eq!(pipeline.weimocir(&["ingest", &path, "--wait", "--json"]).await?.json()?["submitted"], 15);
+    assert_eq!(
+        pipeline.weimocir(&["ingest", &path, "--wait", "--json"]).await?.json()?["submitted"],
+        15
+    );
     audit(&pipeline, &gallery, &folder).await?;
     for worker in workers {
         let kind = worker.kind();

@@ -25,7 +25,10 @@ impl Ready {
         let ready = Self { pipeline, _workers: workers, gallery, folder };
         let summary = ready.weimocir(&["ingest", &ready.path(""), "--wait"]).await?.json()?;
         assert_eq!(summary["submitted"], PICTURES);
-        assert_eq!((&summary["searchable"], &summary["captioned"]), (&PICTURES.into(), &PICTURES.into()));
+        assert_eq!(
+            (&summary["searchable"], &summary["captioned"]),
+            (&PICTURES.into(), &PICTURES.into())
+        );
         assert_eq!(summary["refused"], Value::Array(vec![]));
         Ok(ready)
     }
@@ -75,21 +78,25 @@ async fn every_kind_of_search_answers() -> anyhow::Result<()> {
     let stored = ready.search(&[modifier, "--id", &id, "-k", "7"]).await?;
     assert_eq!(ids(&uploaded).len(), 7);
     assert_eq!(ids(&uploaded), ids(&stored));
-    let uploaded = ready.search(&[modifier, "--reference", &picture, "--text-reference", "caption"]).await?;
+    let uploaded =
+        ready.search(&[modifier, "--reference", &picture, "--text-reference", "caption"]).await?;
     let stored = ready.search(&[modifier, "--id", &id, "--text-reference", "caption"]).await?;
     assert_eq!(ids(&uploaded), ids(&stored));
 
     // text alone; what is excluded stays away
     let text = ready.search(&["a red dress"]).await?;
     let best = ids(&text)[0].to_owned();
-    assert!(!ids(&ready.search(&["a red dress", "--exclude", &best]).await?).contains(&best.as_str()));
+    assert!(
+        !ids(&ready.search(&["a red dress", "--exclude", &best]).await?).contains(&best.as_str())
+    );
 
     // what a candidate says of itself adds up (METHOD: s = (1-β)·s_img + β·s_txt)
     let answer = ready.search(&[modifier, "--id", &id, "--alpha", "0.3", "--beta", "0.4"]).await?;
     for candidate in answer["candidates"].as_array().into_iter().flatten() {
         let captions = candidate["captions"].as_array().map(Vec::as_slice).unwrap_or_default();
         assert!((1..=3).contains(&captions.len()), "{candidate}");
-        let s_txt = captions.iter().map(|c| number(&c["similarity"])).sum::<f64>() / captions.len() as f64;
+        let s_txt =
+            captions.iter().map(|c| number(&c["similarity"])).sum::<f64>() / captions.len() as f64;
         assert!((s_txt - number(&candidate["s_txt"])).abs() < 1e-5, "{candidate}");
         let similarity = 0.6 * number(&candidate["s_img"]) + 0.4 * s_txt;
         assert!((similarity - number(&candidate["similarity"])).abs() < 1e-5, "{candidate}");
@@ -109,7 +116,8 @@ async fn what_is_there_is_not_taken_twice_and_what_is_deleted_is_gone() -> anyho
     let again = ready.weimocir(&["ingest", &ready.path(""), "--wait"]).await?.json()?;
     assert_eq!((&again["submitted"], &again["already_there"]), (&0.into(), &PICTURES.into()));
 
-    let found = ready.search(&["--reference", &ready.picture(3), "--keep-reference", "-k", "1"]).await?;
+    let found =
+        ready.search(&["--reference", &ready.picture(3), "--keep-reference", "-k", "1"]).await?;
     let id = ids(&found)[0].to_owned();
     let image = ready.weimocir(&["get", &id]).await?.json()?;
     assert_eq!(image["source"], ready.picture(3));
@@ -118,7 +126,8 @@ async fn what_is_there_is_not_taken_twice_and_what_is_deleted_is_gone() -> anyho
     assert_eq!(std::fs::read(&copy)?, std::fs::read(ready.picture(3))?);
 
     assert_eq!(ready.weimocir(&["delete", &id]).await?.json()?["deleted"][0], id.as_str());
-    let found = ready.search(&["--reference", &ready.picture(3), "--keep-reference", "-k", "100"]).await?;
+    let found =
+        ready.search(&["--reference", &ready.picture(3), "--keep-reference", "-k", "100"]).await?;
     assert_eq!(ids(&found).len(), PICTURES - 1);
     assert!(!ids(&found).contains(&id.as_str()));
     assert_eq!(ready.weimocir(&["get", &id]).await?.code, 4);
@@ -143,14 +152,27 @@ async fn captions_and_metadata_of_the_user_are_taken_as_they_are() -> anyhow::Re
     std::fs::write(folder.join("metadata.jsonl"), metadata)?;
     let [path, captions, metadata] =
         ["", "captions.json", "metadata.jsonl"].map(|name| folder.join(name).display().to_string());
-    let args = ["ingest", &path, "--captions", &captions, "--metadata", &metadata, "--wait", "--shards", "3", "--json"];
+    let args = [
+        "ingest",
+        &path,
+        "--captions",
+        &captions,
+        "--metadata",
+        &metadata,
+        "--wait",
+        "--shards",
+        "3",
+        "--json",
+    ];
     assert_eq!(pipeline.weimocir(&args).await?.json()?["captioned"], 6);
 
     // three shards answer as one gallery
     let answer = pipeline.weimocir(&["search", "a red hat", "--json", "-k", "10"]).await?.json()?;
     assert_eq!((ids(&answer).len(), &answer["images"]), (6, &6.into()));
     let candidates = answer["candidates"].as_array().cloned().unwrap_or_default();
-    let of = |name: &str| candidates.iter().find(|c| c["source"].as_str().is_some_and(|s| s.contains(name))).cloned();
+    let of = |name: &str| {
+        candidates.iter().find(|c| c["source"].as_str().is_some_and(|s| s.contains(name))).cloned()
+    };
     let first = of(names[0]).unwrap_or_default();
     assert_eq!(first["captions"][1]["text"], "a hat that is red");
     assert_eq!(first["metadata"]["price"], 12.5);
@@ -192,9 +214,11 @@ async fn the_python_example_finds_what_the_command_finds() -> anyhow::Result<()>
     let asked = ready.pipeline.run(python.args([example, &ready.picture(5), "is blue"])).await?;
     assert_eq!(asked.code, 0, "{}", asked.stderr);
     let expected = ready.search(&["is blue", "--reference", &ready.picture(5), "-k", "5"]).await?;
-    let sources: Vec<&str> = asked.stdout.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    let sources: Vec<&str> =
+        asked.stdout.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
     let candidates = expected["candidates"].as_array().cloned().unwrap_or_default();
-    let wanted: Vec<&str> = candidates.iter().filter_map(|candidate| candidate["source"].as_str()).collect();
+    let wanted: Vec<&str> =
+        candidates.iter().filter_map(|candidate| candidate["source"].as_str()).collect();
     assert_eq!((sources.len(), sources), (5, wanted));
 
     let mut python = tokio::process::Command::new("python3");

@@ -8,6 +8,7 @@ mod describe;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::{FutureExt, future::BoxFuture};
 use weimocir_models::{Captioner, CaptionerHandle, DeviceChoice, ModelSource, Queues};
 use weimocir_runtime::{
     Asked, Bus, CancellationToken, NatsArgs, Patience, Pictures, Pull, Service, TelemetryArgs, work,
@@ -55,7 +56,15 @@ pub struct CaptionArgs {
 ///
 /// # Errors
 /// No NATS, or a captioner that cannot be loaded.
-pub async fn run(
+pub fn run(
+    nats: NatsArgs,
+    args: CaptionArgs,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    work_until(nats, args, shutdown).boxed()
+}
+
+async fn work_until(
     nats: NatsArgs,
     args: CaptionArgs,
     shutdown: CancellationToken,
@@ -79,7 +88,7 @@ pub async fn run(
     };
     let answerer = describer.clone();
     let handler = move |question| answerer.clone().answer(question);
-    let answering = tokio::spawn(service.answer(asked, handler, shutdown.clone()).await?);
+    service.answer(asked, handler, &shutdown).await?;
     let pull = Pull {
         step: "caption",
         durable: CAPTION_DURABLE,
@@ -91,8 +100,7 @@ pub async fn run(
     let outcome =
         work(&bus, pull, move |delivery| describer.clone().handle(delivery), &shutdown).await;
     shutdown.cancel();
-    answering.await.context("the task that answers queries died")?;
-    service.stop().await;
+    service.finish().await;
     bus.close().await;
     Ok(outcome?)
 }

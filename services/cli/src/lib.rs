@@ -13,8 +13,9 @@ mod sheet;
 mod status;
 mod up;
 
-use std::process::ExitCode;
+use std::{future::ready, process::ExitCode};
 
+use futures::{FutureExt, future::BoxFuture};
 use weimocir_domain::{Collection, ImageId};
 use weimocir_runtime::{Bus, Collections, NatsArgs, Patience, TelemetryArgs};
 use weimocir_wire::{
@@ -73,7 +74,7 @@ enum Command {
 }
 
 /// Runs a command and turns what became of it into an exit code.
-pub async fn main(weimocir: Weimocir) -> ExitCode {
+pub fn main(weimocir: Weimocir) -> BoxFuture<'static, ExitCode> {
     let Weimocir { command, shared } = weimocir;
     let quiet = !matches!(command, Command::Up(_));
     let mut telemetry = shared.telemetry.clone();
@@ -82,21 +83,22 @@ pub async fn main(weimocir: Weimocir) -> ExitCode {
         telemetry.log = "warn".into();
     }
     if let Err(error) = telemetry.install() {
-        return exit::usage(&format!("cannot read the log filter: {error}"));
+        return ready(exit::usage(&format!("cannot read the log filter: {error}"))).boxed();
     }
-    exit::report(run(command, shared.clone()).await, shared.json)
+    let json = shared.json;
+    run(command, shared).map(move |outcome| exit::report(outcome, json)).boxed()
 }
 
-async fn run(command: Command, shared: Shared) -> anyhow::Result<Done> {
+fn run(command: Command, shared: Shared) -> BoxFuture<'static, anyhow::Result<Done>> {
     match command {
-        Command::Up(args) => up::run(*args, shared).await,
-        Command::Ingest(args) => ingest::run(args, shared).await,
-        Command::Search(args) => search::run(args, shared).await,
-        Command::Get(args) => get::run(args, shared).await,
-        Command::Delete(args) => delete::run(args, shared).await,
-        Command::Status => status::run(shared).await,
-        Command::Dead(command) => dead::run(command, shared).await,
-        Command::Demo(args) => demo::run(*args, shared).await,
+        Command::Up(args) => up::run(*args, shared).boxed(),
+        Command::Ingest(args) => ingest::run(args, shared).boxed(),
+        Command::Search(args) => search::run(args, shared).boxed(),
+        Command::Get(args) => get::run(args, shared).boxed(),
+        Command::Delete(args) => delete::run(args, shared).boxed(),
+        Command::Status => status::run(shared).boxed(),
+        Command::Dead(command) => dead::run(command, shared).boxed(),
+        Command::Demo(args) => demo::run(*args, shared).boxed(),
     }
 }
 

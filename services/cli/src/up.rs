@@ -1,12 +1,9 @@
 //! `weimocir up`: every worker in one process, and a NATS server if none answers.
 
-use std::{
-    future::Future,
-    path::{Path, PathBuf},
-    pin::Pin,
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 use weimocir_caption::CaptionArgs;
 use weimocir_encode::EncodeArgs;
@@ -75,7 +72,7 @@ fn port_of(url: &str) -> Option<u16> {
     url.rsplit(':').next()?.trim_end_matches('/').parse().ok()
 }
 
-type Worker = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+type Worker = BoxFuture<'static, anyhow::Result<()>>;
 
 /// Runs all four until `shutdown`, or until one fails: then all stop.
 pub(crate) async fn workers(
@@ -84,22 +81,10 @@ pub(crate) async fn workers(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let workers: [(&str, Worker); 4] = [
-        (
-            "store",
-            Box::pin(weimocir_store::run(nats.clone(), args.store.clone(), shutdown.clone())),
-        ),
-        (
-            "encode",
-            Box::pin(weimocir_encode::run(nats.clone(), args.encode.clone(), shutdown.clone())),
-        ),
-        (
-            "caption",
-            Box::pin(weimocir_caption::run(nats.clone(), args.caption.clone(), shutdown.clone())),
-        ),
-        (
-            "query",
-            Box::pin(weimocir_query::run(nats.clone(), args.query.clone(), shutdown.clone())),
-        ),
+        ("store", weimocir_store::run(nats.clone(), args.store.clone(), shutdown.clone())),
+        ("encode", weimocir_encode::run(nats.clone(), args.encode.clone(), shutdown.clone())),
+        ("caption", weimocir_caption::run(nats.clone(), args.caption.clone(), shutdown.clone())),
+        ("query", weimocir_query::run(nats.clone(), args.query.clone(), shutdown.clone())),
     ];
     let mut running = JoinSet::new();
     for (name, worker) in workers {

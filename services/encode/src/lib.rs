@@ -11,6 +11,7 @@ mod query;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::{FutureExt, future::BoxFuture};
 use weimocir_models::{DeviceChoice, Encoder, EncoderHandle, ModelSource, Queues};
 use weimocir_runtime::{
     Asked, Bus, CancellationToken, Collections, NatsArgs, Patience, Pictures, Pull, Service,
@@ -59,7 +60,15 @@ const QUERIES: usize = 256;
 ///
 /// # Errors
 /// No NATS, a model that cannot be loaded, or one that the default collection is not bound to.
-pub async fn run(
+pub fn run(
+    nats: NatsArgs,
+    args: EncodeArgs,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    work_until(nats, args, shutdown).boxed()
+}
+
+async fn work_until(
     nats: NatsArgs,
     args: EncodeArgs,
     shutdown: CancellationToken,
@@ -83,7 +92,7 @@ pub async fn run(
     };
     let asking = encoder.clone();
     let handler = move |question| query::answer(asking.clone(), question);
-    let answering = tokio::spawn(service.answer(asked, handler, shutdown.clone()).await?);
+    service.answer(asked, handler, &shutdown).await?;
 
     let ingest = Ingest {
         bus: bus.clone(),
@@ -102,8 +111,7 @@ pub async fn run(
     let outcome =
         work(&bus, pull, move |delivery| ingest.clone().handle(delivery), &shutdown).await;
     shutdown.cancel();
-    answering.await.context("the task that answers queries died")?;
-    service.stop().await;
+    service.finish().await;
     bus.close().await;
     Ok(outcome?)
 }

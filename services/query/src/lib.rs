@@ -10,6 +10,7 @@ mod search;
 
 use std::collections::HashMap;
 
+use futures::{FutureExt, future::BoxFuture};
 use weimocir_runtime::{
     Asked, Bus, CancellationToken, Collections, NatsArgs, Patience, Service, TelemetryArgs,
 };
@@ -40,7 +41,15 @@ pub struct QueryArgs {
 ///
 /// # Errors
 /// No NATS, or a server that refuses the subscriptions.
-pub async fn run(
+pub fn run(
+    nats: NatsArgs,
+    args: QueryArgs,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    work_until(nats, args, shutdown).boxed()
+}
+
+async fn work_until(
     nats: NatsArgs,
     args: QueryArgs,
     shutdown: CancellationToken,
@@ -59,10 +68,10 @@ pub async fn run(
         let searcher = searcher.clone();
         async move { searcher.search(request).await.map(|answer| [answer]) }
     };
-    let answering = service.answer(asked, handler, shutdown).await?;
+    service.answer(asked, handler, &shutdown).await?;
     tracing::info!("query ready");
-    answering.await;
-    service.stop().await;
+    shutdown.cancelled().await;
+    service.finish().await;
     bus.close().await;
     Ok(())
 }

@@ -15,7 +15,7 @@ mod shard;
 use std::{collections::HashSet, path::PathBuf};
 
 use anyhow::Context;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::task::JoinSet;
 use weimocir_domain::{Collection, Shard};
 use weimocir_runtime::{
@@ -69,7 +69,15 @@ pub struct StoreArgs {
 ///
 /// # Errors
 /// No NATS, or a disk that cannot be written.
-pub async fn run(
+pub fn run(
+    nats: NatsArgs,
+    args: StoreArgs,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
+    work_until(nats, args, shutdown).boxed()
+}
+
+async fn work_until(
     nats: NatsArgs,
     args: StoreArgs,
     shutdown: CancellationToken,
@@ -88,7 +96,7 @@ pub async fn run(
         }
     }
     if let Some(service) = std::sync::Arc::into_inner(service) {
-        service.stop().await;
+        service.finish().await;
     }
     bus.close().await;
     outcome

@@ -1,8 +1,7 @@
 //! The questions that a shard answers: candidates, what it holds of images, everything about one.
 
-use std::{collections::HashSet, future::Future, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
-use futures::future::join3;
 use weimocir_domain::{Composed, ModelId};
 use weimocir_runtime::{Asked, BusError, CancellationToken, Service};
 use weimocir_wire::{
@@ -23,13 +22,13 @@ const PIECE: usize = 64;
 // because: a scan keeps a core busy; more of them at once only make each slower
 const SCANS: usize = 8;
 
-/// Starts answering; the returned future ends when the last answer is out after `shutdown`.
+/// Starts answering.
 pub(crate) async fn start(
     place: &Place,
     shelf: &Arc<Shelf>,
     service: &Service,
     shutdown: &CancellationToken,
-) -> Result<impl Future<Output = ()> + use<>, BusError> {
+) -> Result<(), BusError> {
     let (collection, shard) = (&place.collection, place.shard);
     let asked =
         |name, subject, limit| Asked { name, subject, group: format!("shard-{shard}"), limit };
@@ -37,13 +36,12 @@ pub(crate) async fn start(
     let held = shelf.clone();
     let search = move |query| in_background(held.clone(), move |shelf| candidates(shelf, query));
     let subject = subjects::candidates(collection, shard);
-    let search =
-        service.answer(asked("candidates", subject, SCANS * 8), search, shutdown.clone()).await?;
+    service.answer(asked("candidates", subject, SCANS * 8), search, shutdown).await?;
 
     let held = shelf.clone();
     let lookup = move |query| in_background(held.clone(), move |shelf| Ok([look_up(shelf, query)]));
     let subject = subjects::lookup(collection, shard);
-    let lookup = service.answer(asked("lookup", subject, 64), lookup, shutdown.clone()).await?;
+    service.answer(asked("lookup", subject, 64), lookup, shutdown).await?;
 
     let (held, name) = (shelf.clone(), collection.clone());
     let record = move |query| {
@@ -51,11 +49,7 @@ pub(crate) async fn start(
         in_background(held.clone(), move |shelf| Ok([record(shelf, name, query)?]))
     };
     let subject = subjects::record(collection, shard);
-    let record = service.answer(asked("record", subject, 64), record, shutdown.clone()).await?;
-
-    Ok(async move {
-        join3(search, lookup, record).await;
-    })
+    service.answer(asked("record", subject, 64), record, shutdown).await
 }
 
 async fn in_background<T: Send + 'static>(

@@ -67,9 +67,6 @@ pub(crate) async fn run(
     let log_position = apply::describe(&log.identity(), applied);
     tracing::info!(%collection, %shard, images, log = log_position, "shard loaded");
 
-    let answering = serve::start(&place, &shelf, &service, &shutdown).await?;
-    let outcome = apply::run(bus, log, shelf, shutdown.clone()).await;
-    shutdown.cancel();
-    answering.await;
-    outcome
+    serve::start(&place, &shelf, &service, &shutdown).await?;
+    apply::run(bus, log, shelf, shutdown).await
 }

@@ -1,5 +1,8 @@
 //! The one crate that names async-nats: connecting, provisioning, the worker loop, request-reply,
 //! the object store, dead letters, drain and telemetry. What the messages mean is `weimocir-wire`'s.
+//!
+//! Where a future comes boxed, its code is generated here once; a plain `async fn` is generated anew
+//! in every crate that awaits it, with all of async-nats below it, which takes minutes to compile.
 
 mod collections;
 mod connect;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::{Message as NatsMessage, RequestErrorKind, StatusCode, Subscriber};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::time::{Instant, timeout_at};
 use weimocir_wire::{
     Encoding, Message, decode, encode,
@@ -25,16 +25,27 @@ impl Bus {
         within: Duration,
     ) -> Result<A, Refusal> {
         let payload = self.question(question)?;
+        read(&self.ask_bytes(subject, payload, within).await?)
+    }
+
+    fn ask_bytes<'a>(
+        &'a self,
+        subject: &'a str,
+        payload: bytes::Bytes,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<NatsMessage, Refusal>> {
         let request = async_nats::Request::new()
             .payload(payload)
             .headers(content_type(Encoding::MessagePack))
             .timeout(Some(within));
-        match self.client.send_request(subject.to_owned(), request).await {
-            Ok(message) => read(&message),
+        let asking = self.client.send_request(subject.to_owned(), request);
+        let refusal = move |answer: Result<_, async_nats::RequestError>| match answer {
+            Ok(message) => Ok(message),
             Err(e) if e.kind() == RequestErrorKind::NoResponders => Err(nobody(subject)),
             Err(e) if e.kind() == RequestErrorKind::TimedOut => Err(too_slow(subject, within)),
             Err(e) => Err(Refusal::new(RefusalCode::Unavailable, format!("{subject}: {e}"))),
-        }
+        };
+        asking.map(refusal).boxed()
     }
 
     /// Asks on `subject` for an answer that comes in pieces.
@@ -47,15 +58,18 @@ impl Bus {
         let unavailable =
             |e: String| Refusal::new(RefusalCode::Unavailable, format!("{subject}: {e}"));
         let payload = self.question(question)?;
-        let inbox = self.client.new_inbox();
-        let replies =
-            self.client.subscribe(inbox.clone()).await.map_err(|e| unavailable(e.to_string()))?;
-        let headers = content_type(Encoding::MessagePack);
-        self.client
-            .publish_with_reply_and_headers(subject.to_owned(), inbox, headers, payload)
-            .await
-            .map_err(|e| unavailable(e.to_string()))?;
-        Ok(Replies { replies, subject: subject.to_owned(), until })
+        let asking = async move {
+            let inbox = self.client.new_inbox();
+            let replies = self.client.subscribe(inbox.clone()).await;
+            let replies = replies.map_err(|e| unavailable(e.to_string()))?;
+            let headers = content_type(Encoding::MessagePack);
+            self.client
+                .publish_with_reply_and_headers(subject.to_owned(), inbox, headers, payload)
+                .await
+                .map_err(|e| unavailable(e.to_string()))?;
+            Ok(Replies { replies, subject: subject.to_owned(), until })
+        };
+        asking.boxed().await
     }
 
     fn question<Q: Message>(&self, question: &Q) -> Result<bytes::Bytes, Refusal> {

@@ -1,28 +1,34 @@
 //! Answering requests, as a worker of the NATS service API: every worker can be pinged, counted and
 //! asked for its statistics by any NATS client.
 
-use std::{collections::HashMap, future::Future, sync::Arc};
+use std::{
+    collections::HashMap,
+    future::{Future, ready},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_nats::{
     HeaderMap,
     service::{self, ServiceExt, endpoint::Endpoint},
 };
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use weimocir_wire::{
-    Encoding, Message, decode, encode,
+    Encoding, Message, WireError, decode, encode,
     names::{CONTENT_JSON, CONTENT_MESSAGE_PACK, CONTENT_TYPE},
     search::{Refusal, RefusalCode, Refused},
 };
 
 use crate::{Bus, BusError};
 
-/// A worker's face on the service API.
+/// A worker's face on the service API. It owns the tasks that answer.
 pub struct Service {
-    bus: Bus,
     name: &'static str,
     inner: service::Service,
+    bus: Bus,
+    answering: Mutex<JoinSet<()>>,
 }
 
 impl std::fmt::Debug for Service {
@@ -42,26 +48,31 @@ pub struct Asked {
     pub limit: usize,
 }
 
+/// A question's bytes to the answer's pieces, ready to send.
+type Handler =
+    Arc<dyn Fn(Bytes, Encoding) -> BoxFuture<'static, Result<Vec<Vec<u8>>, Refusal>> + Send + Sync>;
+
 impl Service {
     /// Registers the worker: from now on it is counted as alive.
     ///
     /// # Errors
     /// The server does not take the subscriptions.
-    pub async fn start(
-        bus: &Bus,
+    pub fn start<'a>(
+        bus: &'a Bus,
         name: &'static str,
         facts: HashMap<String, String>,
-    ) -> Result<Self, BusError> {
-        let inner = bus
-            .client
-            .service_builder()
-            .metadata(facts)
-            .start(name, env!("CARGO_PKG_VERSION"))
-            .await
-            .map_err(|e| BusError::failed(format!("register {name}"), e))?;
-        let service = Self { bus: bus.clone(), name, inner };
-        service.confirm().await?;
-        Ok(service)
+    ) -> BoxFuture<'a, Result<Self, BusError>> {
+        let starting = async move {
+            let builder = bus.client.service_builder().metadata(facts);
+            let inner = builder
+                .start(name, env!("CARGO_PKG_VERSION"))
+                .await
+                .map_err(|e| BusError::failed(format!("register {name}"), e))?;
+            let service = Self { name, inner, bus: bus.clone(), answering: Mutex::default() };
+            service.confirm().await?;
+            Ok(service)
+        };
+        starting.boxed()
     }
 
     /// Waits until the server routes to this worker: a subscription alone returns before that.
@@ -76,25 +87,45 @@ impl Service {
             .map_err(|e| BusError::failed(format!("reach {} through the server", self.name), e))
     }
 
-    /// Answers `asked` until `shutdown`, then finishes what was begun. A handler's answer may have
-    /// several pieces, sent in order.
+    /// Answers `asked` until `shutdown`. A handler's answer may have several pieces, sent in order.
     ///
     /// # Errors
     /// The server does not take the subscription.
-    pub async fn answer<Q, A, I, H, F>(
+    pub fn answer<Q, A, I, F>(
         &self,
         asked: Asked,
-        handler: H,
-        shutdown: CancellationToken,
-    ) -> Result<impl Future<Output = ()> + Send + use<Q, A, I, H, F>, BusError>
+        handler: impl Fn(Q) -> F + Send + Sync + 'static,
+        shutdown: &CancellationToken,
+    ) -> BoxFuture<'_, Result<(), BusError>>
     where
-        Q: Message + Send,
-        A: Message + Send + Sync,
-        I: IntoIterator<Item = A> + Send,
-        I::IntoIter: Send,
-        H: Fn(Q) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Result<I, Refusal>> + Send,
+        Q: Message,
+        A: Message,
+        I: IntoIterator<Item = A>,
+        F: Future<Output = Result<I, Refusal>> + Send + 'static,
     {
+        let handler: Handler =
+            Arc::new(move |payload, encoding| match decode::<Q>(&payload, encoding) {
+                Err(error) => ready(Err(Refusal::invalid(error.to_string()))).boxed(),
+                Ok(question) => {
+                    let write = move |piece: A| {
+                        let internal =
+                            |e: WireError| Refusal::new(RefusalCode::Internal, e.to_string());
+                        encode(&piece, encoding).map_err(internal)
+                    };
+                    let pieces =
+                        move |answer: Result<I, Refusal>| answer?.into_iter().map(write).collect();
+                    handler(question).map(pieces).boxed()
+                }
+            });
+        self.answer_bytes(asked, handler, shutdown.clone()).boxed()
+    }
+
+    async fn answer_bytes(
+        &self,
+        asked: Asked,
+        handler: Handler,
+        shutdown: CancellationToken,
+    ) -> Result<(), BusError> {
         let endpoint = self
             .inner
             .endpoint_builder()
@@ -103,35 +134,32 @@ impl Service {
             .add(&asked.subject)
             .await
             .map_err(|e| BusError::failed(format!("answer on {}", asked.subject), e))?;
-        self.confirm().await?;
-        let limit = Arc::new(Semaphore::new(asked.limit));
-        let bus = self.bus.clone();
-        Ok(async move {
-            serve(bus, endpoint, limit, handler, shutdown).await;
-        })
+        let serving = serve(self.bus.clone(), endpoint, asked.limit, handler, shutdown);
+        self.answering.lock().unwrap_or_else(PoisonError::into_inner).spawn(serving);
+        self.confirm().await
     }
 
-    pub async fn stop(self) {
-        if let Err(error) = self.inner.stop().await {
-            tracing::debug!(%error, "the service was gone already");
-        }
+    /// After the shutdown: waits until the last answer is out, and leaves the service API.
+    pub fn finish(self) -> BoxFuture<'static, ()> {
+        let finishing = async move {
+            let mut answering = self.answering.into_inner().unwrap_or_else(PoisonError::into_inner);
+            while answering.join_next().await.is_some() {}
+            if let Err(error) = self.inner.stop().await {
+                tracing::debug!(%error, "the service was gone already");
+            }
+        };
+        finishing.boxed()
     }
 }
 
-async fn serve<Q, A, I, H, F>(
+async fn serve(
     bus: Bus,
     mut endpoint: Endpoint,
-    limit: Arc<Semaphore>,
-    handler: H,
+    limit: usize,
+    handler: Handler,
     shutdown: CancellationToken,
-) where
-    Q: Message + Send,
-    A: Message + Send + Sync,
-    I: IntoIterator<Item = A> + Send,
-    I::IntoIter: Send,
-    H: Fn(Q) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<I, Refusal>> + Send,
-{
+) {
+    let limit = Arc::new(Semaphore::new(limit));
     let mut tasks = JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
@@ -146,10 +174,7 @@ async fn serve<Q, A, I, H, F>(
             let encoding = encoding_of(&request);
             let answer = match permit {
                 Err(_) => Err(Refusal::new(RefusalCode::Busy, "too many requests wait; try again")),
-                Ok(_permit) => match decode::<Q>(&request.message.payload, encoding) {
-                    Err(error) => Err(Refusal::invalid(error.to_string())),
-                    Ok(question) => handler(question).await,
-                },
+                Ok(_permit) => handler(request.message.payload.clone(), encoding).await,
             };
             reply(&bus, &request, encoding, answer).await;
         });
@@ -166,23 +191,14 @@ fn encoding_of(request: &service::Request) -> Encoding {
     Encoding::of(content_type.map(|value| value.as_str()), &request.message.payload)
 }
 
-async fn reply<A: Message>(
+async fn reply(
     bus: &Bus,
     request: &service::Request,
     encoding: Encoding,
-    answer: Result<impl IntoIterator<Item = A>, Refusal>,
+    answer: Result<Vec<Vec<u8>>, Refusal>,
 ) {
     let sent = match answer {
-        Ok(pieces) => {
-            let mut sent = Ok(());
-            for piece in pieces {
-                sent = send(request, encoding, &piece).await;
-                if sent.is_err() {
-                    break;
-                }
-            }
-            sent
-        }
+        Ok(pieces) => send(request, encoding, pieces).await,
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = sent {
@@ -190,17 +206,18 @@ async fn reply<A: Message>(
     }
 }
 
-async fn send<A: Message>(
+async fn send(
     request: &service::Request,
     encoding: Encoding,
-    piece: &A,
+    pieces: Vec<Vec<u8>>,
 ) -> Result<(), Refusal> {
-    let internal = |e: String| Refusal::new(RefusalCode::Internal, e);
-    let payload = encode(piece, encoding).map_err(|e| internal(e.to_string()))?;
-    request
-        .respond_with_headers(Ok(payload.into()), content_type(encoding))
-        .await
-        .map_err(|e| internal(format!("the answer could not be sent: {e}")))
+    for piece in pieces {
+        let sent = request.respond_with_headers(Ok(piece.into()), content_type(encoding)).await;
+        sent.map_err(|e| {
+            Refusal::new(RefusalCode::Internal, format!("the answer could not be sent: {e}"))
+        })?;
+    }
+    Ok(())
 }
 
 /// An error has both the service API's headers and a body in the client's encoding.

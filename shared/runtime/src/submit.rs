@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::context::PublishErrorKind;
+use futures::FutureExt;
 use tokio::time::{Instant, sleep};
 use weimocir_domain::Revision;
 use weimocir_wire::{Encoding, Message, WireError, encode};
@@ -38,7 +39,15 @@ impl Bus {
         subject: &str,
         message: &T,
     ) -> Result<Revision, SubmitError> {
-        let payload = bytes::Bytes::from(encode(message, Encoding::MessagePack)?);
+        let payload = encode(message, Encoding::MessagePack)?;
+        self.submit_bytes(subject, payload.into()).boxed().await
+    }
+
+    async fn submit_bytes(
+        &self,
+        subject: &str,
+        payload: bytes::Bytes,
+    ) -> Result<Revision, SubmitError> {
         let limit = self.max_payload();
         if payload.len() > limit {
             return Err(SubmitError::TooLarge { size: payload.len(), limit });

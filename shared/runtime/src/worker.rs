@@ -4,7 +4,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -38,16 +38,26 @@ pub struct Pull {
 ///
 /// # Errors
 /// The consumer cannot be made, or a handler reported [`Failure::Fatal`].
-pub async fn work<H, F>(
-    bus: &Bus,
+pub fn work<'a, F>(
+    bus: &'a Bus,
     pull: Pull,
-    handler: H,
-    shutdown: &CancellationToken,
-) -> Result<(), BusError>
+    handler: impl Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+    shutdown: &'a CancellationToken,
+) -> BoxFuture<'a, Result<(), BusError>>
 where
-    H: Fn(Arc<Delivery>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), Failure>> + Send + 'static,
 {
+    work_boxed(bus, pull, Arc::new(move |delivery| handler(delivery).boxed()), shutdown).boxed()
+}
+
+type Handler = Arc<dyn Fn(Arc<Delivery>) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
+
+async fn work_boxed(
+    bus: &Bus,
+    pull: Pull,
+    handler: Handler,
+    shutdown: &CancellationToken,
+) -> Result<(), BusError> {
     let consumer = consumer(bus, &pull).await?;
     let permits = Arc::new(Semaphore::new(pull.in_flight));
     let fatal = CancellationToken::new();
@@ -149,11 +159,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run<H, F>(self, delivery: Delivery, permit: OwnedSemaphorePermit, handler: H)
-    where
-        H: Fn(Arc<Delivery>) -> F,
-        F: Future<Output = Result<(), Failure>>,
-    {
+    async fn run(self, delivery: Delivery, permit: OwnedSemaphorePermit, handler: Handler) {
         let delivery = Arc::new(delivery);
         let outcome = if delivery.attempts() > MAX_ATTEMPTS {
             Err(Failure::Reject(format!(
@@ -175,11 +181,10 @@ impl Task {
     async fn while_alive(
         &self,
         delivery: &Delivery,
-        handling: impl Future<Output = Result<(), Failure>>,
+        mut handling: BoxFuture<'static, Result<(), Failure>>,
     ) -> Result<(), Failure> {
         let mut heartbeat = interval(self.ack_wait / 3);
         heartbeat.tick().await;
-        tokio::pin!(handling);
         loop {
             tokio::select! {
                 outcome = &mut handling => return outcome,
