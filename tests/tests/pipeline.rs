@@ -189,7 +189,8 @@ async fn a_watched_folder_gives_new_pictures_as_they_come() -> anyhow::Result<()
     let gallery = render(Split::Validation, 5, 96, &later)?;
     let name = format!("{}.png", gallery.pictures[4].name);
     let path = first.display().to_string();
-    let watching = pipeline.weimocir(&["ingest", &path, "--watch"]);
+    let args = ["ingest", &path, "--watch"];
+    let watching = pipeline.weimocir(&args);
     let checking = async {
         weimocir_tests::until("the first three", || count(&pipeline, 3)).await?;
         std::fs::copy(later.join(&name), first.join(&name))?;

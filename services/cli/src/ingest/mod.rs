@@ -132,7 +132,7 @@ async fn submit(
         summary.count(outcome?);
         progress.set_message(summary.refused_so_far());
     }
-    progress.finish();
+    progress.abandon();
     reader.await.context("reading the sources stopped")?
 }
 

@@ -140,8 +140,9 @@ impl Wait {
     }
 
     fn finish(self, summary: &mut Summary) {
-        self.searchable.finish();
-        self.captioned.finish();
+        // because: `finish` would claim the full length, whatever failed
+        self.searchable.abandon();
+        self.captioned.abandon();
         summary.searchable = Some(self.searchable.position());
         summary.captioned = Some(self.captioned.position());
         let refused = self.failures.into_iter().map(|(source, reason)| Refused { source, reason });
