@@ -15,12 +15,11 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use futures::StreamExt;
 use serde_json::json;
-use tokio::process::Command;
 use weimocir_catalogue::{Gallery, Split};
 use weimocir_domain::{Collection, ImageId};
 use weimocir_models::{DeviceChoice, Encoder, EncoderHandle, Lane, ModelSource, Queues};
 use weimocir_runtime::{Bus, Collections, Pictures};
-use weimocir_tests::{Kind, Pipeline, render};
+use weimocir_tests::{Kind, Pipeline, pinned, render};
 use weimocir_wire::{
     Blob,
     query::{Lookup, LookupQuery},
@@ -111,9 +110,7 @@ async fn throughput(args: &Args, pipeline: &Pipeline, folder: &Path) -> anyhow::
 
 async fn alone_on_core_0(folder: &Path) -> anyhow::Result<f64> {
     let own = std::env::current_exe()?;
-    let output = Command::new("taskset")
-        .args(["-c", "0"])
-        .arg(own)
+    let output = pinned(0, &own)
         .arg("--encoder-alone")
         .arg(folder)
         .output()

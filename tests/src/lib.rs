@@ -5,4 +5,4 @@ mod pictures;
 mod pipeline;
 
 pub use pictures::render;
-pub use pipeline::{Kind, Outcome, Pipeline, Worker, until};
+pub use pipeline::{Kind, Outcome, Pipeline, Worker, pinned, until};

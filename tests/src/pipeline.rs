@@ -250,9 +250,10 @@ pub async fn until<F: Future<Output = anyhow::Result<bool>>>(
     Ok(())
 }
 
-fn pinned(core: usize, program: &Path) -> Command {
+/// A program on one core, with as many threads for its matrix products.
+pub fn pinned(core: usize, program: &Path) -> Command {
     let mut command = Command::new("taskset");
-    command.args(["-c", &core.to_string()]).arg(program);
+    command.env("RAYON_NUM_THREADS", "1").args(["-c", &core.to_string()]).arg(program);
     command
 }
 

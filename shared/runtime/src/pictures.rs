@@ -1,8 +1,11 @@
 //! Picture files in the object store, keyed by image id: messages carry the id, never megabytes.
 
-use async_nats::jetstream::object_store::{GetErrorKind, InfoErrorKind, ObjectStore};
-use tokio::io::AsyncReadExt;
+use async_nats::jetstream::{
+    object_store::{InfoErrorKind, ObjectStore},
+    stream::Stream,
+};
 use weimocir_domain::ImageId;
+use weimocir_wire::names::IMAGES_BUCKET;
 
 use crate::{Bus, BusError};
 
@@ -19,6 +22,8 @@ pub enum PictureError {
 #[derive(Clone)]
 pub struct Pictures {
     bucket: ObjectStore,
+    /// What the bucket is made of.
+    stream: Stream<()>,
 }
 
 impl std::fmt::Debug for Pictures {
@@ -31,7 +36,10 @@ impl Pictures {
     /// # Errors
     /// The server refuses the bucket.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
-        Ok(Self { bucket: bus.images_bucket().await? })
+        let bucket = bus.images_bucket().await?;
+        let stream = bus.jetstream.get_stream_no_info(format!("OBJ_{IMAGES_BUCKET}")).await;
+        let stream = stream.map_err(|e| BusError::failed("open the stream of pictures", e))?;
+        Ok(Self { bucket, stream })
     }
 
     /// Stores a file under the id of its bytes; one that is there already is left alone.
@@ -53,37 +61,34 @@ impl Pictures {
         Ok(image)
     }
 
+    /// Reads by direct gets: the client's own reader makes a consumer for each object, and a server
+    /// takes a thousand of them.
+    ///
     /// # Errors
     /// [`PictureError::Missing`] and [`PictureError::Corrupt`] will not get better; the rest may.
     pub async fn get(&self, image: ImageId) -> Result<Vec<u8>, PictureError> {
         let failed =
             |cause: String| PictureError::Failed { action: "read the bytes of", image, cause };
-        let mut object = match self.bucket.get(image.to_string()).await {
-            Ok(object) => object,
-            Err(e) if e.kind() == GetErrorKind::NotFound => {
+        let info = match self.bucket.info(image.to_string()).await {
+            Ok(info) if info.deleted => return Err(PictureError::Missing(image)),
+            Ok(info) => info,
+            Err(e) if e.kind() == InfoErrorKind::NotFound => {
                 return Err(PictureError::Missing(image));
             }
             Err(e) => return Err(failed(e.to_string())),
         };
-        let mut bytes = Vec::with_capacity(object.info().size);
-        object.read_to_end(&mut bytes).await.map_err(|e| failed(e.to_string()))?;
+        let chunks = format!("$O.{IMAGES_BUCKET}.C.{}", info.nuid);
+        let mut bytes = Vec::new();
+        let mut next = None;
+        for _ in 0..info.chunks {
+            let chunk = self.stream.direct_get_next_for_subject(&chunks, next).await;
+            let chunk = chunk.map_err(|e| failed(e.to_string()))?;
+            next = Some(chunk.sequence + 1);
+            bytes.extend_from_slice(&chunk.payload);
+        }
         if ImageId::of(&bytes) != image {
             return Err(PictureError::Corrupt(image));
         }
         Ok(bytes)
-    }
-
-    /// Forgets a file; one that is not there is no error.
-    pub async fn delete(&self, image: ImageId) -> Result<(), PictureError> {
-        use async_nats::jetstream::object_store::DeleteErrorKind;
-        match self.bucket.delete(image.to_string()).await {
-            Ok(()) => Ok(()),
-            Err(e) if e.kind() == DeleteErrorKind::NotFound => Ok(()),
-            Err(e) => Err(PictureError::Failed {
-                action: "delete the bytes of",
-                image,
-                cause: e.to_string(),
-            }),
-        }
     }
 }

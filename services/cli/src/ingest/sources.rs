@@ -394,7 +394,7 @@ mod tests {
         assert_eq!(watched.fresh(vec![place.clone()]), []);
         std::fs::write(&path, "xx").unwrap();
         assert_eq!(watched.fresh(vec![place.clone()]), []);
-        assert_eq!(watched.fresh(vec![place.clone()]), [place.clone()]);
+        assert_eq!(watched.fresh(vec![place.clone()]).len(), 1);
         assert_eq!(watched.fresh(vec![place]), []);
     }
 }
