@@ -17,7 +17,7 @@ use futures::StreamExt;
 use serde_json::json;
 use weimocir_catalogue::{Gallery, Split};
 use weimocir_domain::{Collection, ImageId};
-use weimocir_models::{DeviceChoice, Encoder, EncoderHandle, Lane, ModelSource, Queues};
+use weimocir_models::{DeviceChoice, Encoder, ModelSource};
 use weimocir_runtime::{Bus, Collections, Pictures};
 use weimocir_tests::{Kind, Pipeline, pinned, render};
 use weimocir_wire::{
@@ -55,7 +55,7 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if let Some(folder) = &args.encoder_alone {
-        println!("{}", encoder_alone(folder).await?);
+        println!("{}", encoder_alone(folder)?);
         return Ok(());
     }
     let pipeline = Pipeline::bare().await?;
@@ -136,39 +136,28 @@ async fn through_the_pipeline(
     Ok(summary["captioned"].as_f64().unwrap_or(0.0) / seconds)
 }
 
-/// The encoder's work without the pipeline: the same pictures, captions, batches and concurrency.
-async fn encoder_alone(folder: &Path) -> anyhow::Result<f64> {
-    let encoder = Encoder::load(&ModelSource::Bundled, DeviceChoice::Cpu)?;
-    let encoder = EncoderHandle::spawn(encoder, Queues::default())?;
-    let captions = std::fs::read_to_string(folder.join("captions.jsonl"))?;
+/// The encoder's work without the pipeline, one batch after the other: decode 32 pictures, encode
+/// them, encode their captions.
+fn encoder_alone(folder: &Path) -> anyhow::Result<f64> {
     #[derive(serde::Deserialize)]
     struct Line {
         image: String,
         captions: Vec<String>,
     }
+    let encoder = Encoder::load(&ModelSource::Bundled, DeviceChoice::Cpu)?;
+    let preprocessor = encoder.preprocessor();
+    let captions = std::fs::read_to_string(folder.join("captions.jsonl"))?;
     let lines: Vec<Line> = captions.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    let count = lines.len();
     let start = Instant::now();
-    let work = futures::stream::iter(lines).map(|line| {
-        let (encoder, path) = (encoder.clone(), folder.join(&line.image));
-        async move {
-            let preprocessor = encoder.preprocessor();
-            let pixels = tokio::task::spawn_blocking(move || {
-                anyhow::Ok(preprocessor.pixels(&std::fs::read(path)?)?)
-            });
-            let pixels = pixels.await??;
-            tokio::try_join!(
-                encoder.encode_image(Lane::Ingest, pixels),
-                encoder.encode_texts(Lane::Ingest, line.captions)
-            )?;
-            anyhow::Ok(())
-        }
-    });
-    let mut work = work.buffer_unordered(128);
-    while let Some(done) = work.next().await {
-        done?;
+    for batch in lines.chunks(32) {
+        let pixels = batch.iter().map(|line| {
+            anyhow::Ok(preprocessor.pixels(&std::fs::read(folder.join(&line.image))?)?)
+        });
+        encoder.encode_images(&pixels.collect::<anyhow::Result<Vec<_>>>()?)?;
+        let texts: Vec<String> = batch.iter().flat_map(|line| line.captions.clone()).collect();
+        encoder.encode_texts(&texts)?;
     }
-    Ok(count as f64 / start.elapsed().as_secs_f64())
+    Ok(lines.len() as f64 / start.elapsed().as_secs_f64())
 }
 
 type Times = Vec<f64>;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     process::{Child, Command},
+    sync::Mutex,
     time::{Instant, sleep},
 };
 use weimocir_cli::NatsServer;
@@ -41,7 +42,7 @@ impl Kind {
 
 #[derive(Debug)]
 pub struct Pipeline {
-    server: Option<NatsServer>,
+    server: Mutex<Option<NatsServer>>,
     url: String,
     folder: TempDir,
 }
@@ -80,7 +81,7 @@ impl Pipeline {
     pub async fn bare() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let server = NatsServer::start(&nats_server()?, &folder.path().join("nats"), None).await?;
-        Ok(Self { url: server.url().to_owned(), server: Some(server), folder })
+        Ok(Self { url: server.url().to_owned(), server: Mutex::new(Some(server)), folder })
     }
 
     /// A nats-server and one worker of each kind.
@@ -172,7 +173,13 @@ impl Pipeline {
 
     /// Moves the nats-server to one core.
     pub async fn pin_server(&self, core: usize) -> anyhow::Result<()> {
-        let id = self.server.as_ref().and_then(NatsServer::id).context("the server is gone")?;
+        let id = self
+            .server
+            .lock()
+            .await
+            .as_ref()
+            .and_then(NatsServer::id)
+            .context("the server is gone")?;
         let pinned =
             Command::new("taskset").args(["-acp", &core.to_string(), &id.to_string()]).output();
         ensure!(pinned.await?.status.success(), "taskset cannot pin the nats-server");
@@ -197,13 +204,13 @@ impl Pipeline {
     }
 
     /// Stops the nats-server and starts it again on its port, with its streams.
-    pub async fn restart_server(&mut self) -> anyhow::Result<()> {
+    pub async fn restart_server(&self) -> anyhow::Result<()> {
         let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok());
-        if let Some(server) = self.server.take() {
+        let mut held = self.server.lock().await;
+        if let Some(server) = held.take() {
             server.stop().await?;
         }
-        self.server =
-            Some(NatsServer::start(&nats_server()?, &self.folder().join("nats"), port).await?);
+        *held = Some(NatsServer::start(&nats_server()?, &self.folder().join("nats"), port).await?);
         Ok(())
     }
 }

@@ -63,7 +63,7 @@ async fn bad_pictures_are_refused_by_name_and_the_rest_goes_on() -> anyhow::Resu
     for (name, why) in [
         ("empty.png", "empty"),
         ("text.png", "not a picture"),
-        ("truncated.png", ""),
+        ("truncated.png", "cut off"),
         ("bomb.png", "100000"),
     ] {
         let reason =

@@ -133,7 +133,7 @@ async fn a_store_comes_back_from_its_disk_and_from_the_log() -> anyhow::Result<(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_outlive_the_server_and_stop_cleanly() -> anyhow::Result<()> {
-    let (mut pipeline, workers) = Pipeline::complete().await?;
+    let (pipeline, workers) = Pipeline::complete().await?;
     let folder = pipeline.folder().join("pictures");
     let gallery = render(Split::Test, 30, 96, &folder)?;
     let path = folder.display().to_string();
@@ -157,6 +157,61 @@ async fn workers_outlive_the_server_and_stop_cleanly() -> anyhow::Result<()> {
     for worker in workers {
         let kind = worker.kind();
         assert_eq!(worker.stop().await?, 0, "{}", pipeline.log(kind));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_killed_and_a_server_restarted_in_the_middle_lose_nothing() -> anyhow::Result<()> {
+    let pipeline = Pipeline::bare().await?;
+    let _others = [
+        pipeline.start(Kind::Encode, &[])?,
+        pipeline.start(Kind::Caption, &[])?,
+        pipeline.start(Kind::Query, &[])?,
+    ];
+    let mut store = pipeline.start(Kind::Store, &[])?;
+    for kind in Kind::ALL {
+        pipeline.until_alive(kind, 1).await?;
+    }
+    let folder = pipeline.folder().join("pictures");
+    let gallery = render(Split::Test, 300, 96, &folder)?;
+    let path = folder.display().to_string();
+    let args = ["ingest", &path, "--wait"];
+    let ingesting = async {
+        // because: a run that the server's absence interrupts is run again, and takes what is left
+        while pipeline.weimocir(&args).await?.code != 0 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        anyhow::Ok(())
+    };
+    let troubling = async {
+        for share in [30, 90, 150] {
+            reach(&pipeline, share).await?;
+            let killed = std::mem::replace(&mut store, pipeline.start(Kind::Store, &[])?);
+            killed.kill().await?;
+        }
+        reach(&pipeline, 200).await?;
+        pipeline.restart_server().await
+    };
+    tokio::try_join!(ingesting, troubling)?;
+    audit(&pipeline, &gallery, &folder).await?;
+
+    // what the log holds is the same
+    store.kill().await?;
+    std::fs::remove_dir_all(pipeline.folder().join("store"))?;
+    let _store = pipeline.start(Kind::Store, &[])?;
+    until("the gallery from the log", || async {
+        Ok(status(&pipeline).await?["collections"][0]["captioned"] == 300)
+    })
+    .await?;
+    audit(&pipeline, &gallery, &folder).await
+}
+
+/// Waits until the store holds so many images; a store that is just gone holds none.
+async fn reach(pipeline: &Pipeline, images: u64) -> anyhow::Result<()> {
+    let bus = pipeline.bus().await?;
+    while stored(&bus).await.unwrap_or(0) < images {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     Ok(())
 }

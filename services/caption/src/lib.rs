@@ -14,7 +14,7 @@ use weimocir_runtime::{
     Asked, Bus, CancellationToken, NatsArgs, Patience, Pictures, Pull, Service, TelemetryArgs, work,
 };
 use weimocir_wire::{
-    names::{CAPTION_DURABLE, CAPTION_SERVICE},
+    names::{CAPTION_DURABLE, CAPTION_SERVICE, WORK_STREAM},
     subjects,
 };
 
@@ -41,14 +41,17 @@ pub struct CaptionArgs {
     #[arg(long, env = "WEIMOCIR_CAPTION_DEVICE", default_value = "cpu", value_name = "DEVICE")]
     pub caption_device: DeviceChoice,
     /// Captions for each picture, different sentences
-    #[arg(long, env = "WEIMOCIR_CAPTIONS_PER_IMAGE", default_value_t = 3, value_name = "R")]
-    pub captions_per_image: usize,
+    #[arg(long, env = "WEIMOCIR_CAPTIONS_PER_IMAGE", default_value_t = 3, value_name = "R",
+        value_parser = clap::value_parser!(u8).range(1..))]
+    pub captions_per_image: u8,
     /// Pictures in work at the same time
     // because: two device batches, and as many again being fetched and decoded meanwhile
-    #[arg(long, env = "WEIMOCIR_CAPTION_IN_FLIGHT", default_value_t = 64, value_name = "N")]
-    pub caption_in_flight: usize,
+    #[arg(long, env = "WEIMOCIR_CAPTION_IN_FLIGHT", default_value_t = 64, value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub caption_in_flight: u16,
     /// Seconds of silence after which this worker's deliveries go to another
-    #[arg(long, env = "WEIMOCIR_CAPTION_ACK_WAIT", default_value_t = 60, value_name = "SECONDS")]
+    #[arg(long, env = "WEIMOCIR_CAPTION_ACK_WAIT", default_value_t = 60, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..))]
     pub caption_ack_wait: u64,
 }
 
@@ -78,7 +81,7 @@ async fn work_until(
         bus: bus.clone(),
         pictures: Pictures::open(&bus).await?,
         captioner: captioner.clone(),
-        captions: args.captions_per_image,
+        captions: usize::from(args.captions_per_image),
     };
     let asked = Asked {
         name: "caption-query",
@@ -91,9 +94,10 @@ async fn work_until(
     service.answer(asked, handler, &shutdown).await?;
     let pull = Pull {
         step: "caption",
+        stream: WORK_STREAM,
         durable: CAPTION_DURABLE,
         subjects: vec![subjects::CAPTION.into()],
-        in_flight: args.caption_in_flight,
+        in_flight: usize::from(args.caption_in_flight),
         ack_wait: Duration::from_secs(args.caption_ack_wait),
     };
     tracing::info!(captioner = %captioner.id(), captions = args.captions_per_image, "caption ready");

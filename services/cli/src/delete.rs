@@ -26,10 +26,7 @@ pub(crate) async fn run(args: DeleteArgs, shared: Shared) -> anyhow::Result<Done
     let collection = shared.existing_collection(&bus).await?;
     let (mut deleted, mut unknown) = (Vec::new(), Vec::new());
     for image in args.images {
-        if state(&bus, &collection, image).await?.image.is_none() {
-            unknown.push(image);
-            continue;
-        }
+        let was_there = state(&bus, &collection, image).await?.image.is_some();
         let message = DeleteImage { collection: collection.name.clone(), image };
         let revision = bus.submit(subjects::DELETE, &message).await?;
         let until = Instant::now() + PATIENCE;
@@ -40,7 +37,7 @@ pub(crate) async fn run(args: DeleteArgs, shared: Shared) -> anyhow::Result<Done
             );
             sleep(Duration::from_millis(20)).await;
         }
-        deleted.push(image);
+        if was_there { &mut deleted } else { &mut unknown }.push(image);
     }
     if shared.json {
         say_json(&serde_json::json!({ "deleted": deleted, "unknown": unknown }))?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use weimocir_runtime::{BusError, CollectionError};
+use weimocir_runtime::{BusError, CollectionError, SubmitError};
 use weimocir_wire::search::{Refusal, RefusalCode};
 
 pub(crate) const HELP: &str = "Exit codes:
@@ -46,6 +46,9 @@ fn code(error: &anyhow::Error) -> u8 {
             RefusalCode::Unavailable | RefusalCode::Timeout | RefusalCode::Busy => 5,
             RefusalCode::Invalid | RefusalCode::ModelMismatch | RefusalCode::Internal => 1,
         };
+    }
+    if let Some(SubmitError::Full { .. } | SubmitError::Refused { .. }) = error.downcast_ref() {
+        return 5;
     }
     match (error.downcast_ref::<CollectionError>(), error.downcast_ref::<BusError>()) {
         (Some(CollectionError::Unknown { .. }), _) => 4,

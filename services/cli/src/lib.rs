@@ -13,7 +13,7 @@ mod sheet;
 mod status;
 mod up;
 
-use std::{future::ready, process::ExitCode};
+use std::{future::ready, io::Write, process::ExitCode};
 
 use futures::{FutureExt, future::BoxFuture};
 use weimocir_domain::{Collection, ImageId};
@@ -76,13 +76,9 @@ enum Command {
 /// Runs a command and turns what became of it into an exit code.
 pub fn main(weimocir: Weimocir) -> BoxFuture<'static, ExitCode> {
     let Weimocir { command, shared } = weimocir;
-    let quiet = !matches!(command, Command::Up(_));
-    let mut telemetry = shared.telemetry.clone();
     // because: a command's own output says what it did; the workers' milestones belong to `up`
-    if quiet && telemetry.log == "info" {
-        telemetry.log = "warn".into();
-    }
-    if let Err(error) = telemetry.install() {
+    let level = if matches!(command, Command::Up(_)) { "info" } else { "warn" };
+    if let Err(error) = shared.telemetry.install(level) {
         return ready(exit::usage(&format!("cannot read the log filter: {error}"))).boxed();
     }
     let json = shared.json;
@@ -124,9 +120,12 @@ async fn record(
     Ok(bus.ask(&subject, &RecordQuery { image }, PATIENCE).await?)
 }
 
-#[expect(clippy::print_stdout, reason = "the commands' results go to standard output")]
+/// A line of a command's result, on standard output.
 fn say(text: impl std::fmt::Display) {
-    println!("{text}");
+    // because: a reader that has seen enough (`| head`) closes the pipe, which is no failure
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        std::process::exit(0);
+    }
 }
 
 fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {

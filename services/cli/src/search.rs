@@ -93,7 +93,7 @@ pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done
 
 pub(crate) async fn ask(bus: &Bus, request: &SearchRequest) -> anyhow::Result<SearchAnswer> {
     // because: the worker keeps to the request's own time and then says what was missing
-    let within = Duration::from_millis(request.timeout_ms.unwrap_or(5_000) + 1_000);
+    let within = Duration::from_millis(request.timeout_ms.unwrap_or(5_000).saturating_add(1_000));
     Ok(bus.ask(subjects::SEARCH, request, within).await?)
 }
 

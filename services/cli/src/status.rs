@@ -19,7 +19,7 @@ struct Status {
     collections: Vec<Gallery>,
     backlog: BTreeMap<&'static str, Backlog>,
     workers: Vec<WorkerInfo>,
-    dead_letters: usize,
+    dead_letters: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,11 +41,16 @@ pub(crate) async fn run(shared: Shared) -> anyhow::Result<Done> {
         collections.push(gallery(&bus, record).await);
     }
     let mut backlog = BTreeMap::new();
-    for durable in [names::CAPTION_DURABLE, names::ENCODE_DURABLE, names::DELETE_DURABLE] {
-        backlog.insert(durable, bus.backlog(durable).await?);
+    for (step, stream, durable) in [
+        ("caption", names::WORK_STREAM, names::CAPTION_DURABLE),
+        ("delete", names::WORK_STREAM, names::DELETE_DURABLE),
+        ("encode captions", names::CAPTIONS_STREAM, names::ENCODE_DURABLE),
+        ("encode image", names::WORK_STREAM, names::ENCODE_DURABLE),
+    ] {
+        backlog.insert(step, bus.backlog(stream, durable).await?);
     }
     let workers = bus.workers().await?;
-    let dead_letters = DeadLetters::open(&bus).await?.after(0).await?.len();
+    let dead_letters = DeadLetters::open(&bus).await?.count().await?;
     let status = Status { collections, backlog, workers, dead_letters };
     if shared.json {
         say_json(&status)?;
@@ -89,7 +94,7 @@ fn show(status: &Status) {
         }
     }
     for (step, backlog) in &status.backlog {
-        say(format_args!("{step:<8} {} waiting, {} in work", backlog.waiting, backlog.in_work));
+        say(format_args!("{step:<16} {} waiting, {} in work", backlog.waiting, backlog.in_work));
     }
     for name in names::SERVICES {
         let alive: Vec<&WorkerInfo> =

@@ -46,10 +46,9 @@ impl Ingest {
             source,
             metadata,
         };
-        let shard = image.shard(record.shards);
-        let subject = subjects::vectors(&collection, shard, image, subjects::Part::Image);
-        self.bus.submit(&subject, &part).await.map_err(submit_failure)?;
-        Ok(())
+        let place = (image.shard(record.shards), subjects::Part::Image);
+        let submitted = self.bus.submit_part(&collection, image, place, (part.revision, &part));
+        submitted.await.map_err(submit_failure)
     }
 
     async fn captions(&self, delivery: &Delivery) -> Result<(), Failure> {
@@ -75,10 +74,9 @@ impl Ingest {
                 })
                 .collect(),
         };
-        let shard = image.shard(record.shards);
-        let subject = subjects::vectors(&collection, shard, image, subjects::Part::Captions);
-        self.bus.submit(&subject, &part).await.map_err(submit_failure)?;
-        Ok(())
+        let place = (image.shard(record.shards), subjects::Part::Captions);
+        let submitted = self.bus.submit_part(&collection, image, place, (revision, &part));
+        submitted.await.map_err(submit_failure)
     }
 }
 

@@ -18,7 +18,7 @@ use weimocir_runtime::{
     TelemetryArgs, work,
 };
 use weimocir_wire::{
-    names::{ENCODE_DURABLE, ENCODE_SERVICE},
+    names::{CAPTIONS_STREAM, ENCODE_DURABLE, ENCODE_SERVICE, WORK_STREAM},
     subjects,
 };
 
@@ -46,10 +46,12 @@ pub struct EncodeArgs {
     pub device: DeviceChoice,
     /// Pictures and caption sets in work at the same time
     // because: two device batches, and as many again being fetched and decoded meanwhile
-    #[arg(long, env = "WEIMOCIR_ENCODE_IN_FLIGHT", default_value_t = 128, value_name = "N")]
-    pub encode_in_flight: usize,
+    #[arg(long, env = "WEIMOCIR_ENCODE_IN_FLIGHT", default_value_t = 128, value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub encode_in_flight: u16,
     /// Seconds of silence after which this worker's deliveries go to another
-    #[arg(long, env = "WEIMOCIR_ENCODE_ACK_WAIT", default_value_t = 30, value_name = "SECONDS")]
+    #[arg(long, env = "WEIMOCIR_ENCODE_ACK_WAIT", default_value_t = 30, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..))]
     pub encode_ack_wait: u64,
 }
 
@@ -100,20 +102,36 @@ async fn work_until(
         encoder: encoder.clone(),
         binding,
     };
-    let pull = Pull {
+    let pull = |stream, subject: &str| Pull {
         step: "encode",
+        stream,
         durable: ENCODE_DURABLE,
-        subjects: vec![subjects::ENCODE_IMAGE.into(), subjects::ENCODE_CAPTIONS.into()],
-        in_flight: args.encode_in_flight,
+        subjects: vec![subject.into()],
+        in_flight: usize::from(args.encode_in_flight),
         ack_wait: Duration::from_secs(args.encode_ack_wait),
     };
     tracing::info!(model = %encoder.id(), dim = encoder.dim(), "encode ready");
-    let outcome =
-        work(&bus, pull, move |delivery| ingest.clone().handle(delivery), &shutdown).await;
+    let (images, captions) = (ingest.clone(), ingest);
+    let outcome = futures::future::try_join(
+        work(
+            &bus,
+            pull(WORK_STREAM, subjects::ENCODE_IMAGE),
+            move |d| images.clone().handle(d),
+            &shutdown,
+        ),
+        work(
+            &bus,
+            pull(CAPTIONS_STREAM, subjects::ENCODE_CAPTIONS),
+            move |d| captions.clone().handle(d),
+            &shutdown,
+        ),
+    )
+    .await;
     shutdown.cancel();
     service.finish().await;
     bus.close().await;
-    Ok(outcome?)
+    outcome?;
+    Ok(())
 }
 
 async fn load(args: &EncodeArgs) -> anyhow::Result<EncoderHandle> {

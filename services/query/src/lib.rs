@@ -33,8 +33,9 @@ pub struct Command {
 #[derive(Debug, Clone, clap::Args)]
 pub struct QueryArgs {
     /// Searches handled at the same time; more are told at once that this worker is busy
-    #[arg(long, env = "WEIMOCIR_SEARCHES", default_value_t = 64, value_name = "N")]
-    pub searches: usize,
+    #[arg(long, env = "WEIMOCIR_SEARCHES", default_value_t = 64, value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub searches: u16,
 }
 
 /// Runs until `shutdown`, then finishes the searches begun.
@@ -62,7 +63,7 @@ async fn work_until(
         name: "search",
         subject: subjects::SEARCH.into(),
         group: "query".into(),
-        limit: args.searches,
+        limit: usize::from(args.searches),
     };
     let handler = move |request| {
         let searcher = searcher.clone();

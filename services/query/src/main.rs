@@ -3,7 +3,7 @@ use clap::Parser;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let command = weimocir_query::Command::parse();
-    command.telemetry.install()?;
+    command.telemetry.install("info")?;
     weimocir_runtime::run(|shutdown| weimocir_query::run(command.nats, command.query, shutdown))
         .await
 }

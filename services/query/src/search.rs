@@ -139,8 +139,12 @@ impl Searcher {
                 (Some(picture), None)
             }
         };
+        let (asked, with_image) = (texts.len(), image.is_some());
         let encoded = self.encode(image, texts, plan.until).await?;
         same_model(&plan.model, &encoded.model, &plan.record.name)?;
+        if encoded.texts.len() != asked || encoded.image.is_some() != with_image {
+            return Err(internal("the encode worker answered another question"));
+        }
 
         let modifier_was_cut =
             plan.modifier.is_some() && encoded.texts.first().is_some_and(|t| t.truncated);

@@ -1,6 +1,6 @@
 //! From the log to disk and then to memory: what a search can see would survive a loss of power.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use weimocir_domain::ImageId;
@@ -21,10 +21,10 @@ const GROUP: usize = 500;
 /// Follows the log until `shutdown`.
 ///
 /// # Errors
-/// The disk cannot be written, or the log is gone: nothing was acknowledged that is not stored.
+/// The disk cannot be written.
 pub(crate) async fn run(
     bus: Bus,
-    log: ShardLog,
+    mut log: ShardLog,
     shelf: Arc<Shelf>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -38,22 +38,23 @@ pub(crate) async fn run(
             Ok(entries) => entries,
             Err(error) => {
                 tracing::warn!(%error, "the log cannot be read; trying again");
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
                 continue;
             }
         };
         let Some(last) = entries.last() else { continue };
-        let (parts, wrong) = sort_out(&entries, &shelf);
-        for (entry, error) in wrong {
-            tracing::warn!(sequence = entry.sequence, %error, "dead letter");
-            bus.bury_log_entry("store", entry, &error.to_string()).await?;
-        }
         let position = Position { log_created: identity.created.clone(), applied: last.sequence };
         let shelf = shelf.clone();
-        tokio::task::spawn_blocking(move || put(&shelf, parts, &position))
+        let wrong = tokio::task::spawn_blocking(move || put(&shelf, entries, &position))
             .await
             .context("the writer died")??;
-        last.applied().await;
+        for (entry, error) in wrong {
+            tracing::warn!(sequence = entry.sequence, %error, "dead letter");
+            // because: the entry stays in the log, so that a letter that is lost loses nothing else
+            if let Err(error) = bus.bury_log_entry("store", &entry, &error.to_string()).await {
+                tracing::error!(%error, "the dead letter could not be stored");
+            }
+        }
     }
 }
 
@@ -81,18 +82,19 @@ fn load(disk: &Disk) -> Result<Gallery, DiskError> {
     Ok(gallery)
 }
 
-fn put(shelf: &Shelf, parts: Vec<(Part, ImageState)>, position: &Position) -> anyhow::Result<()> {
+type Wrong = Vec<(LogEntry, PartError)>;
+
+/// To disk, then to memory. Returns the entries that are wrong.
+fn put(shelf: &Shelf, entries: Vec<LogEntry>, position: &Position) -> Result<Wrong, DiskError> {
+    let (parts, wrong) = sort_out(entries, &shelf.gallery());
     shelf.disk.write(&parts, position)?;
     let mut gallery = shelf.gallery_mut();
     parts.into_iter().for_each(|(part, _)| gallery.apply(part));
-    Ok(())
+    Ok(wrong)
 }
 
-type Wrong<'a> = Vec<(&'a LogEntry, PartError)>;
-
 /// The entries that still hold, in order, each with its image's state after it; and the wrong ones.
-fn sort_out<'a>(entries: &'a [LogEntry], shelf: &Shelf) -> (Vec<(Part, ImageState)>, Wrong<'a>) {
-    let gallery = shelf.gallery();
+fn sort_out(entries: Vec<LogEntry>, gallery: &Gallery) -> (Vec<(Part, ImageState)>, Wrong) {
     let mut shape = gallery.shape().map(|(model, dim)| (model.clone(), dim));
     let mut ahead: HashMap<ImageId, ImageState> = HashMap::new();
     let (mut parts, mut wrong) = (Vec::new(), Vec::new());

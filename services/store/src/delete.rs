@@ -5,12 +5,18 @@ use std::{sync::Arc, time::Duration};
 use weimocir_runtime::{
     Bus, CancellationToken, CollectionError, Collections, Delivery, Failure, Pull, work,
 };
-use weimocir_wire::{names::DELETE_DURABLE, subjects, vectors::Tombstone, work::DeleteImage};
+use weimocir_wire::{
+    names::{DELETE_DURABLE, WORK_STREAM},
+    subjects,
+    vectors::Tombstone,
+    work::DeleteImage,
+};
 
 pub(crate) async fn run(bus: Bus, shutdown: CancellationToken) -> anyhow::Result<()> {
     let collections = Collections::open(&bus).await?;
     let pull = Pull {
         step: "delete",
+        stream: WORK_STREAM,
         durable: DELETE_DURABLE,
         subjects: vec![subjects::DELETE.into()],
         // because: a deletion is three short requests to the server, and seldom urgent
@@ -36,8 +42,10 @@ async fn delete(
         gone => Failure::reject(gone),
     })?;
     let shard = image.shard(record.shards);
-    let subject = subjects::vectors(&collection, shard, image, subjects::Part::Tombstone);
-    let tombstone = Tombstone { image, revision: delivery.revision() };
-    bus.submit(&subject, &tombstone).await.map_err(Failure::retry)?;
-    bus.purge_image(&collection, shard, image).await.map_err(Failure::retry)
+    let revision = delivery.revision();
+    let tombstone = Tombstone { image, revision };
+    bus.submit_part(&collection, image, (shard, subjects::Part::Tombstone), (revision, &tombstone))
+        .await
+        .map_err(Failure::retry)?;
+    bus.purge_image(&collection, shard, image, revision).await.map_err(Failure::retry)
 }

@@ -47,14 +47,6 @@ pub struct StoreArgs {
         value_name = "DIR"
     )]
     pub data: PathBuf,
-    /// Name of this replica, the same after a restart, different for every store worker
-    #[arg(
-        long = "store-replica",
-        env = "WEIMOCIR_STORE_REPLICA",
-        default_value = "0",
-        value_name = "NAME"
-    )]
-    pub replica: String,
     /// Shards to keep, with commas between; all of them if not given
     #[arg(
         long = "store-shards",
@@ -84,7 +76,7 @@ async fn work_until(
 ) -> anyhow::Result<()> {
     let bus = Bus::connect(&nats, STORE_SERVICE, Patience::Worker).await?;
     bus.provision().await?;
-    let facts = [("replica".into(), args.replica.clone())].into();
+    let facts = [("data".into(), args.data.display().to_string())].into();
     let service = std::sync::Arc::new(Service::start(&bus, STORE_SERVICE, facts).await?);
     let mut tasks = JoinSet::new();
     tasks.spawn(delete::run(bus.clone(), shutdown.clone()));
@@ -112,7 +104,7 @@ async fn serve_collections(
 ) -> anyhow::Result<()> {
     let mut collections = Collections::open(bus).await?.watch().await?;
     let mut started: HashSet<(Collection, Shard)> = HashSet::new();
-    tracing::info!(replica = args.replica, data = %args.data.display(), "store ready");
+    tracing::info!(data = %args.data.display(), "store ready");
     loop {
         let record = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -120,7 +112,14 @@ async fn serve_collections(
                 finished.context("a task of the store died")??;
                 continue;
             }
-            record = collections.next() => record.context("the watch on collections ended")??,
+            record = collections.next() => record.context("the watch on collections ended")?,
+        };
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::warn!(%error, "the collections cannot be watched for a moment");
+                continue;
+            }
         };
         let wanted =
             (0..record.shards).filter(|n| args.shards.is_empty() || args.shards.contains(n));

@@ -53,8 +53,8 @@ pub(crate) async fn run(
     service: Arc<Service>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Place { collection, shard, args } = &place;
-    let mut log = ShardLog::open(&bus, collection, *shard, &args.replica).await?;
+    let Place { collection, shard, .. } = &place;
+    let mut log = ShardLog::open(&bus, collection, *shard).await?;
     let (folder, identity) = (place.folder(), log.identity());
     let (shelf, applied) = tokio::task::spawn_blocking(move || {
         let (shelf, applied) = apply::open(&folder, &identity)?;
@@ -62,7 +62,7 @@ pub(crate) async fn run(
     })
     .await
     .context("the loader died")??;
-    log.follow_after(applied).await?;
+    log.follow_after(applied);
     let images = shelf.gallery().images();
     let log_position = apply::describe(&log.identity(), applied);
     tracing::info!(%collection, %shard, images, log = log_position, "shard loaded");

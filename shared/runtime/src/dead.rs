@@ -79,7 +79,8 @@ impl Bus {
         let mut headers = HeaderMap::new();
         headers.insert(dead::STEP, letter.step);
         // because: a line break would end the header
-        headers.insert(dead::REASON, letter.reason.replace(['\r', '\n'], " ").as_str());
+        let reason: String = letter.reason.replace(['\r', '\n'], " ").chars().take(1_000).collect();
+        headers.insert(dead::REASON, reason.as_str());
         headers.insert(dead::ATTEMPTS, letter.attempts);
         headers.insert(dead::SUBJECT, letter.subject);
         headers.insert(dead::SEQUENCE, letter.sequence);
@@ -146,6 +147,12 @@ impl DeadLetters {
         Ok(info.state.last_sequence)
     }
 
+    pub async fn count(&self) -> Result<u64, BusError> {
+        let info = self.stream.get_info().await;
+        info.map(|info| info.state.messages)
+            .map_err(|e| BusError::failed("count the dead letters", e))
+    }
+
     /// All letters after `number`, oldest first.
     pub async fn after(&self, number: u64) -> Result<Vec<DeadLetter>, BusError> {
         let failed = |e: String| BusError::failed("read the dead letters", e);
@@ -167,8 +174,9 @@ impl DeadLetters {
         let mut left = consumer.cached_info().num_pending as usize;
         while left > 0 {
             let mut batch = consumer
-                .fetch()
+                .batch()
                 .max_messages(left.min(500))
+                .expires(Duration::from_secs(2))
                 .messages()
                 .await
                 .map_err(|e| failed(e.to_string()))?;

@@ -1,17 +1,23 @@
-//! One shard's vectors log: appended to by the encoders, followed by a store replica.
+//! One shard's vectors log: appended to by the encoders, followed by the stores.
+//!
+//! A store knows from its own disk how far it has come, so it follows without acknowledgements: the
+//! server delivers in order from there on, and a gap makes the reader begin again behind the last
+//! entry that it handed over.
 
 use std::time::Duration;
 
 use async_nats::jetstream::{
-    self,
-    consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
-    stream::Stream,
+    consumer::{DeliverPolicy, pull},
+    context::PublishErrorKind,
+    message::PublishMessage,
+    stream::{DirectGetErrorKind, Stream},
 };
-use futures::StreamExt;
-use weimocir_domain::{Collection, ImageId, Shard};
-use weimocir_wire::{names, subjects};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use tokio::time::timeout;
+use weimocir_domain::{Collection, ImageId, Revision, Shard};
+use weimocir_wire::{Encoding, Message, encode, names, peek, subjects};
 
-use crate::{Bus, BusError};
+use crate::{Bus, BusError, SubmitError};
 
 /// Which log this is: a log made anew, under the same name, is another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,34 +31,34 @@ pub struct LogEntry {
     pub sequence: u64,
     pub subject: String,
     pub payload: Vec<u8>,
-    message: jetstream::Message,
 }
 
-/// A replica's place in a shard's log.
-#[derive(Debug)]
+/// A reader's place in a shard's log.
 pub struct ShardLog {
     name: String,
     stream: Stream,
-    consumer: Option<PullConsumer>,
-    durable: String,
+    /// The last entry handed over.
+    position: u64,
+    messages: Option<pull::Ordered>,
+}
+
+impl std::fmt::Debug for ShardLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ShardLog({} at {})", self.name, self.position)
+    }
 }
 
 impl ShardLog {
     /// # Errors
     /// The log does not exist: the collection was not made.
-    pub async fn open(
-        bus: &Bus,
-        collection: &Collection,
-        shard: Shard,
-        replica: &str,
-    ) -> Result<Self, BusError> {
+    pub async fn open(bus: &Bus, collection: &Collection, shard: Shard) -> Result<Self, BusError> {
         let name = names::vectors_stream(collection, shard);
         let stream = bus
             .jetstream
             .get_stream(&name)
             .await
             .map_err(|e| BusError::failed(format!("open the log {name}"), e))?;
-        Ok(Self { name, stream, consumer: None, durable: names::store_durable(replica) })
+        Ok(Self { name, stream, position: 0, messages: None })
     }
 
     pub fn identity(&self) -> LogIdentity {
@@ -60,100 +66,153 @@ impl ShardLog {
         LogIdentity { created: info.created.to_string(), last_sequence: info.state.last_sequence }
     }
 
-    /// Starts to follow after `applied`, the last sequence that the replica holds for certain. A
-    /// durable that stands elsewhere (the replica's disk was lost, or restored) is made anew.
-    pub async fn follow_after(&mut self, applied: u64) -> Result<(), BusError> {
-        let failed = |e: String| BusError::failed(format!("follow the log {}", self.name), e);
-        if let Ok(info) = self.stream.consumer_info(&self.durable).await
-            && info.ack_floor.stream_sequence > applied
-        {
-            tracing::warn!(
-                log = self.name,
-                applied,
-                acked = info.ack_floor.stream_sequence,
-                "the replica holds less than it once acknowledged; reading the log again"
-            );
-            self.stream.delete_consumer(&self.durable).await.map_err(|e| failed(e.to_string()))?;
-        }
-        let config = pull::Config {
-            durable_name: Some(self.durable.clone()),
-            // because: one reader applies in order, so the last word acknowledges all before it
-            ack_policy: AckPolicy::All,
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: applied + 1 },
-            ack_wait: Duration::from_secs(30),
-            max_ack_pending: 20_000,
-            ..Default::default()
-        };
-        let consumer = match self.stream.get_consumer(&self.durable).await {
-            Ok(consumer) => consumer,
-            Err(_) => {
-                self.stream.create_consumer(config).await.map_err(|e| failed(e.to_string()))?
-            }
-        };
-        self.consumer = Some(consumer);
-        Ok(())
+    /// Sets the place: what comes next is behind `applied`, the last entry that the reader holds for
+    /// certain.
+    pub fn follow_after(&mut self, applied: u64) {
+        self.position = applied;
+        self.messages = None;
     }
 
-    /// The entries that wait, at most `limit`; waits a moment for the first, and returns as soon as
-    /// there is no more to take.
-    pub async fn next_entries(&self, limit: usize) -> Result<Vec<LogEntry>, BusError> {
-        let failed = |e: String| BusError::failed(format!("read the log {}", self.name), e);
-        let Some(consumer) = &self.consumer else {
-            return Err(failed("it is not followed yet".into()));
-        };
+    /// The entries that come next, at most `limit`; waits a moment for the first, and returns as
+    /// soon as there is no more to take. After an error the next call goes on where this one began.
+    pub fn next_entries(&mut self, limit: usize) -> BoxFuture<'_, Result<Vec<LogEntry>, BusError>> {
+        self.collect(limit).boxed()
+    }
+
+    async fn collect(&mut self, limit: usize) -> Result<Vec<LogEntry>, BusError> {
         let mut entries = Vec::new();
-        let first = consumer.batch().max_messages(1).expires(Duration::from_millis(500));
-        collect(first.messages().await.map_err(|e| failed(e.to_string()))?, &mut entries)
-            .await
-            .map_err(failed)?;
-        if entries.is_empty() {
-            return Ok(entries);
+        let mut messages = match self.messages.take() {
+            Some(messages) => messages,
+            None => ordered(&self.stream, &self.name, self.position).await?,
+        };
+        // because: an empty log is looked at again soon, so that a shutdown is noticed
+        let mut next = timeout(Duration::from_millis(500), messages.next()).await.ok();
+        while let Some(message) = next {
+            let failed = |e: String| BusError::failed(format!("read the log {}", self.name), e);
+            let message = match message {
+                Some(Ok(message)) => message,
+                Some(Err(error)) if entries.is_empty() => return Err(failed(error.to_string())),
+                None if entries.is_empty() => return Err(failed("it ended".into())),
+                // because: what has come is whole; the reader begins again behind it
+                Some(Err(_)) | None => return Ok(entries),
+            };
+            let sequence = message.info().map_err(|e| failed(e.to_string()))?.stream_sequence;
+            let (subject, payload) = (message.subject.to_string(), message.payload.to_vec());
+            entries.push(LogEntry { sequence, subject, payload });
+            self.position = sequence;
+            next = if entries.len() < limit { messages.next().now_or_never() } else { None };
         }
-        let rest = consumer.fetch().max_messages(limit.saturating_sub(1).max(1));
-        collect(rest.messages().await.map_err(|e| failed(e.to_string()))?, &mut entries)
-            .await
-            .map_err(failed)?;
+        self.messages = Some(messages);
         Ok(entries)
     }
 }
 
-async fn collect(mut batch: pull::Batch, entries: &mut Vec<LogEntry>) -> Result<(), String> {
-    while let Some(message) = batch.next().await {
-        let message = message.map_err(|e| e.to_string())?;
-        let sequence = message.info().map_err(|e| e.to_string())?.stream_sequence;
-        let (subject, payload) = (message.subject.to_string(), message.payload.to_vec());
-        entries.push(LogEntry { sequence, subject, payload, message });
-    }
-    Ok(())
+async fn ordered(stream: &Stream, name: &str, after: u64) -> Result<pull::Ordered, BusError> {
+    let failed = |e: String| BusError::failed(format!("follow the log {name}"), e);
+    let config = pull::OrderedConfig {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+        ..Default::default()
+    };
+    let consumer = stream.create_consumer(config).await.map_err(|e| failed(e.to_string()))?;
+    consumer.messages().await.map_err(|e| failed(e.to_string()))
 }
 
-impl LogEntry {
-    /// Acknowledges this entry and all before it.
-    pub async fn applied(&self) {
-        if let Err(error) = self.message.ack().await {
-            tracing::debug!(%error, "an acknowledgement was lost; the entry comes again and is skipped");
-        }
-    }
+/// The last word on a subject of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LastWord {
+    sequence: u64,
+    revision: Revision,
 }
 
 impl Bus {
-    /// Removes what the log keeps of an image but its tombstone.
+    /// Puts a part into the log, unless the log has one that is as new: compaction keeps the last
+    /// message of a subject, so an older part must never come after a newer one.
+    ///
+    /// # Errors
+    /// As [`Bus::submit`].
+    pub async fn submit_part<T: Message>(
+        &self,
+        collection: &Collection,
+        image: ImageId,
+        (shard, part): (Shard, subjects::Part),
+        (revision, message): (Revision, &T),
+    ) -> Result<(), SubmitError> {
+        let payload = bytes::Bytes::from(encode(message, Encoding::MessagePack)?);
+        let subject = subjects::vectors(collection, shard, image, part);
+        let log = names::vectors_stream(collection, shard);
+        self.put_part(log, subject, revision, payload).boxed().await
+    }
+
+    async fn put_part(
+        &self,
+        log: String,
+        subject: String,
+        revision: Revision,
+        payload: bytes::Bytes,
+    ) -> Result<(), SubmitError> {
+        self.check_size(payload.len())?;
+        let refused = |cause: String| SubmitError::Refused { subject: subject.clone(), cause };
+        // because: most parts are the first of their subject, and need no look at it
+        let mut last = 0;
+        loop {
+            let message = PublishMessage::build()
+                .payload(payload.clone())
+                .expected_last_subject_sequence(last);
+            let published = match self.jetstream.send_publish(subject.clone(), message).await {
+                Ok(ack) => ack.await,
+                Err(error) => Err(error),
+            };
+            match published {
+                Ok(_) => return Ok(()),
+                Err(e) if e.kind() == PublishErrorKind::WrongLastSequence => {}
+                Err(e) => return Err(refused(e.to_string())),
+            }
+            last = match self.last_word(&log, &subject).await.map_err(|e| refused(e.to_string()))? {
+                Some(held) if held.revision >= revision => return Ok(()),
+                Some(held) => held.sequence,
+                None => 0,
+            };
+        }
+    }
+
+    async fn last_word(&self, log: &str, subject: &str) -> Result<Option<LastWord>, BusError> {
+        #[derive(serde::Deserialize)]
+        struct Revised {
+            revision: Revision,
+        }
+        let failed = |e: String| BusError::failed(format!("read the last word on {subject}"), e);
+        let stream =
+            self.jetstream.get_stream_no_info(log).await.map_err(|e| failed(e.to_string()))?;
+        match stream.direct_get_last_for_subject(subject).await {
+            Ok(message) => {
+                let revision =
+                    peek::<Revised>(&message.payload).map_or(Revision(0), |part| part.revision);
+                Ok(Some(LastWord { sequence: message.sequence, revision }))
+            }
+            Err(e) if e.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failed(e.to_string())),
+        }
+    }
+
+    /// Removes what the log keeps of an image up to a revision, but its tombstone.
     pub async fn purge_image(
         &self,
         collection: &Collection,
         shard: Shard,
         image: ImageId,
+        up_to: Revision,
     ) -> Result<(), BusError> {
-        let failed = |e: String| BusError::failed(format!("purge image {image} from the log"), e);
-        let name = names::vectors_stream(collection, shard);
-        let stream =
-            self.jetstream.get_stream_no_info(&name).await.map_err(|e| failed(e.to_string()))?;
+        let log = names::vectors_stream(collection, shard);
         for part in [subjects::Part::Image, subjects::Part::Captions] {
-            stream
-                .purge()
-                .filter(subjects::vectors(collection, shard, image, part))
-                .await
-                .map_err(|e| failed(e.to_string()))?;
+            let subject = subjects::vectors(collection, shard, image, part);
+            let Some(held) = self.last_word(&log, &subject).await? else { continue };
+            if held.revision > up_to {
+                continue;
+            }
+            let failed = |e: String| BusError::failed(format!("remove {subject} from the log"), e);
+            let stream =
+                self.jetstream.get_stream_no_info(&log).await.map_err(|e| failed(e.to_string()))?;
+            stream.delete_message(held.sequence).await.map_err(|e| failed(e.to_string()))?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Streams and buckets: made if missing, brought up to date if not, the same however often it runs.
+//! Streams and buckets: made if missing, the same however often it runs.
 
 use std::time::Duration;
 
@@ -21,7 +21,9 @@ impl Bus {
     /// # Errors
     /// The server refuses, for example because its disk or account limits are reached.
     pub async fn provision(&self) -> Result<(), BusError> {
-        self.stream(work()).await?;
+        let submissions = [subjects::ENCODE_IMAGE, subjects::CAPTION, subjects::DELETE];
+        self.stream(work(names::WORK_STREAM, &submissions)).await?;
+        self.stream(work(names::CAPTIONS_STREAM, &[subjects::ENCODE_CAPTIONS])).await?;
         self.stream(dead()).await?;
         self.images_bucket().await?;
         self.collections_bucket().await?;
@@ -37,10 +39,11 @@ impl Bus {
         self.stream(vectors(collection, shard)).await
     }
 
+    /// A stream that exists is left as it is: its replicas and limits are its operator's.
     async fn stream(&self, config: Config) -> Result<(), BusError> {
         let action = format!("provision the stream {}", config.name);
         self.jetstream
-            .create_or_update_stream(config)
+            .get_or_create_stream(config)
             .await
             .map(|_| ())
             .map_err(|e| BusError::failed(action, e))
@@ -63,8 +66,11 @@ impl Bus {
     }
 
     pub(crate) async fn collections_bucket(&self) -> Result<kv::Store, BusError> {
+        if let Ok(bucket) = self.jetstream.get_key_value(names::COLLECTIONS_BUCKET).await {
+            return Ok(bucket);
+        }
         self.jetstream
-            .create_or_update_key_value(kv::Config {
+            .create_key_value(kv::Config {
                 bucket: names::COLLECTIONS_BUCKET.into(),
                 description: "WeiMoCIR: collections and what they are bound to".into(),
                 history: 8,
@@ -75,11 +81,11 @@ impl Bus {
     }
 }
 
-fn work() -> Config {
+fn work(name: &str, of: &[&str]) -> Config {
     Config {
-        name: names::WORK_STREAM.into(),
+        name: name.into(),
         description: Some("WeiMoCIR: work to be done, once each".into()),
-        subjects: vec![subjects::WORK.into()],
+        subjects: of.iter().map(|&subject| subject.into()).collect(),
         retention: RetentionPolicy::WorkQueue,
         discard: DiscardPolicy::New,
         max_messages: WORK_LIMIT,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 // because: below the 30 seconds that Kubernetes grants by default
 const DRAIN: Duration = Duration::from_secs(25);
 
-/// A token that is cancelled by SIGTERM or SIGINT.
+/// A token that is cancelled by SIGTERM or SIGINT. A second one ends the process at once.
 ///
 /// # Errors
 /// The process may not install signal handlers.
@@ -19,12 +19,18 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let stop = token.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
+        for times in 1.. {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if times > 1 {
+                tracing::warn!("told to stop twice; leaving at once");
+                std::process::exit(130);
+            }
+            tracing::info!("stopping");
+            stop.cancel();
         }
-        tracing::info!("stopping");
-        stop.cancel();
     });
     Ok(token)
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use weimocir_wire::names::{self, WORK_STREAM};
+use weimocir_wire::names;
 
 use crate::{Bus, BusError};
 
@@ -52,14 +52,11 @@ impl Bus {
         Ok(workers)
     }
 
-    /// What waits at a durable of the work stream; nothing, if no worker ever attached to it.
-    pub async fn backlog(&self, durable: &str) -> Result<Backlog, BusError> {
+    /// What waits at a durable of a stream; nothing, if no worker ever attached to it.
+    pub async fn backlog(&self, stream: &str, durable: &str) -> Result<Backlog, BusError> {
         let failed = |e: String| BusError::failed("read the backlog", e);
-        let stream = self
-            .jetstream
-            .get_stream_no_info(WORK_STREAM)
-            .await
-            .map_err(|e| failed(e.to_string()))?;
+        let stream =
+            self.jetstream.get_stream_no_info(stream).await.map_err(|e| failed(e.to_string()))?;
         match stream.consumer_info(durable).await {
             Ok(info) => {
                 Ok(Backlog { waiting: info.num_pending, in_work: info.num_ack_pending as u64 })

@@ -14,6 +14,9 @@ use crate::Bus;
 // because: a killed stream leader in a cluster of three costs 5 to 7 seconds
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Room for a dead letter's headers, its reason among them.
+const LETTER_HEADERS: usize = 8 << 10;
+
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     #[error(transparent)]
@@ -48,10 +51,7 @@ impl Bus {
         subject: &str,
         payload: bytes::Bytes,
     ) -> Result<Revision, SubmitError> {
-        let limit = self.max_payload();
-        if payload.len() > limit {
-            return Err(SubmitError::TooLarge { size: payload.len(), limit });
-        }
+        self.check_size(payload.len())?;
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(50);
         loop {
@@ -80,6 +80,17 @@ impl Bus {
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
+    }
+}
+
+impl Bus {
+    /// A message must leave room for the headers that a dead letter of it would have.
+    pub(crate) fn check_size(&self, size: usize) -> Result<(), SubmitError> {
+        let limit = self.max_payload().saturating_sub(LETTER_HEADERS);
+        if size > limit {
+            return Err(SubmitError::TooLarge { size, limit });
+        }
+        Ok(())
     }
 }
 

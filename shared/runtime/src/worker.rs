@@ -11,12 +11,14 @@ use tokio::{
     time::{interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use weimocir_wire::names::WORK_STREAM;
 
 use crate::{Bus, BusError, Delivery, Failure};
 
 /// After this many deliveries a message is dead, whether it failed or took its worker with it.
 pub(crate) const MAX_ATTEMPTS: u64 = 6;
+/// How long one delivery may be worked on.
+// because: a queue of large pictures on a slow CPU takes minutes, a handler that hangs takes for ever
+const HANDLING: Duration = Duration::from_secs(600);
 /// How long unfinished work may go on after a stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -25,6 +27,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub struct Pull {
     /// The step's name in dead letters and logs.
     pub step: &'static str,
+    pub stream: &'static str,
     /// Shared by all workers of a kind: each message goes to one of them.
     pub durable: &'static str,
     pub subjects: Vec<String>,
@@ -123,7 +126,7 @@ async fn consumer(bus: &Bus, pull: &Pull) -> Result<PullConsumer, BusError> {
         ..Default::default()
     };
     bus.jetstream
-        .create_consumer_on_stream(config, WORK_STREAM)
+        .create_consumer_on_stream(config, pull.stream)
         .await
         .map_err(|e| BusError::failed(format!("attach to the work of {}", pull.step), e))
 }
@@ -185,10 +188,15 @@ impl Task {
     ) -> Result<(), Failure> {
         let mut heartbeat = interval(self.ack_wait / 3);
         heartbeat.tick().await;
+        let limit = sleep(HANDLING);
+        tokio::pin!(limit);
         loop {
             tokio::select! {
                 outcome = &mut handling => return outcome,
                 _ = heartbeat.tick() => delivery.still_working().await,
+                () = &mut limit => {
+                    return Err(Failure::Retry(format!("not done within {} seconds", HANDLING.as_secs())));
+                }
             }
         }
     }
@@ -221,7 +229,8 @@ impl Task {
                 delivery.never_again().await;
             }
             Err(error) => {
-                tracing::error!(step = self.step, reason, %error, "the dead letter could not be stored")
+                tracing::error!(step = self.step, reason, %error, "the dead letter could not be stored");
+                delivery.again_after(Duration::from_secs(30)).await;
             }
         }
     }

@@ -2,8 +2,11 @@
 
 use weimocir_domain::{Collection, Shard};
 
-/// Work queue of submissions, captions to encode, and deletions.
+/// Work queue of submissions and deletions. Its sequences are their revisions.
 pub const WORK_STREAM: &str = "WEIMOCIR_WORK";
+/// Work queue of captions to encode. A queue of its own, because a caption worker could not finish
+/// its work while submissions fill the other one.
+pub const CAPTIONS_STREAM: &str = "WEIMOCIR_CAPTIONS";
 pub const DEAD_STREAM: &str = "WEIMOCIR_DEAD";
 /// Object store of picture files, keyed by image id.
 pub const IMAGES_BUCKET: &str = "weimocir-images";
@@ -17,11 +20,6 @@ pub const DELETE_DURABLE: &str = "delete";
 /// The replicated truth about one shard's vectors.
 pub fn vectors_stream(collection: &Collection, shard: Shard) -> String {
     format!("WEIMOCIR_VECTORS_{collection}_{shard}")
-}
-
-/// One store replica's place in a shard's log.
-pub fn store_durable(replica: &str) -> String {
-    format!("store-{replica}")
 }
 
 pub const CAPTION_SERVICE: &str = "weimocir-caption";

@@ -6,7 +6,6 @@ pub const ENCODE_IMAGE: &str = "weimocir.work.encode.image";
 pub const ENCODE_CAPTIONS: &str = "weimocir.work.encode.captions";
 pub const CAPTION: &str = "weimocir.work.caption";
 pub const DELETE: &str = "weimocir.work.delete";
-pub const WORK: &str = "weimocir.work.>";
 
 pub const DEAD: &str = "weimocir.dead.>";
 

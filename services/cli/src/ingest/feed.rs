@@ -10,8 +10,9 @@ use std::{
 
 use anyhow::Context;
 use weimocir_domain::{ImageId, Revision};
-use weimocir_runtime::{Bus, Pictures};
+use weimocir_runtime::{Bus, Pictures, SubmitError};
 use weimocir_wire::{
+    Message,
     query::{ImageState, Lookup, LookupQuery},
     search::{Refusal, RefusalCode},
     subjects,
@@ -38,6 +39,13 @@ pub(crate) struct Feed {
     force: bool,
     make_captions: bool,
     max_bytes: u64,
+}
+
+/// Captions that a picture is to have.
+enum Wanted {
+    These(Vec<String>),
+    Made,
+    None,
 }
 
 impl Feed {
@@ -78,25 +86,41 @@ impl Feed {
             None => metadata,
         };
         let held = if self.force { ImageState::default() } else { self.held(image).await? };
-        let changes_nothing = captions.is_none() && metadata.is_empty();
-        match held.image {
-            Some(_) if changes_nothing && (held.captions.is_some() || !self.make_captions) => {
-                Ok(Outcome::AlreadyThere)
-            }
-            Some(revision) if changes_nothing => {
-                // because: an earlier run may have been cut off between the two submissions
-                self.want_captions(image, revision).await?;
-                let expected = Expected { source, image: revision, captions: Some(revision) };
-                Ok(Outcome::Submitted { image, expected })
-            }
-            _ => {
-                self.pictures
-                    .put(&bytes)
-                    .await
-                    .with_context(|| format!("cannot submit {source}"))?;
-                let expected = self.submit(image, source, metadata, captions).await?;
-                Ok(Outcome::Submitted { image, expected })
-            }
+        let Some(revision) = held.image else {
+            return self.submit_new(&bytes, image, source, metadata, captions).await;
+        };
+        if !self.says_the_same(image, &metadata, captions.as_ref()).await? {
+            // because: new metadata are no reason to replace captions that are there
+            let keep_captions = captions.is_none() && held.captions.is_some();
+            let captions = if keep_captions { Wanted::None } else { self.wanted(captions) };
+            return self.submit(image, source, metadata, captions).await;
+        }
+        if held.captions.is_some() || !self.make_captions {
+            return Ok(Outcome::AlreadyThere);
+        }
+        // because: an earlier run may have been cut off between the two submissions
+        self.want_captions(image, revision).await?;
+        let expected = Expected { source, image: revision, captions: Some(revision) };
+        Ok(Outcome::Submitted { image, expected })
+    }
+
+    async fn submit_new(
+        &self,
+        bytes: &[u8],
+        image: ImageId,
+        source: String,
+        metadata: Metadata,
+        captions: Option<Vec<String>>,
+    ) -> anyhow::Result<Outcome> {
+        self.pictures.put(bytes).await.with_context(|| format!("cannot submit {source}"))?;
+        self.submit(image, source, metadata, self.wanted(captions)).await
+    }
+
+    fn wanted(&self, captions: Option<Vec<String>>) -> Wanted {
+        match captions {
+            Some(captions) => Wanted::These(captions),
+            None if self.make_captions => Wanted::Made,
+            None => Wanted::None,
         }
     }
 
@@ -105,30 +129,70 @@ impl Feed {
         image: ImageId,
         source: String,
         metadata: Metadata,
-        captions: Option<Vec<String>>,
-    ) -> anyhow::Result<Expected> {
+        captions: Wanted,
+    ) -> anyhow::Result<Outcome> {
         let collection = self.collection.name.clone();
         let work =
             EncodeImage { collection: collection.clone(), image, source: source.clone(), metadata };
-        let revision = self.bus.submit(subjects::ENCODE_IMAGE, &work).await?;
-        let captions_expected = match captions {
-            Some(captions) => {
+        let revision = match self.publish(subjects::ENCODE_IMAGE, &work).await {
+            Err(SubmitError::TooLarge { size, limit }) => {
+                let reason =
+                    format!("its metadata are too large: {size} bytes, of at most {limit}");
+                return Ok(Outcome::Refused { source, reason });
+            }
+            submitted => submitted?,
+        };
+        let captions = match captions {
+            Wanted::These(captions) => {
                 let work = EncodeCaptions { collection, image, revision, captions };
-                self.bus.submit(subjects::ENCODE_CAPTIONS, &work).await?;
+                self.publish(subjects::ENCODE_CAPTIONS, &work).await?;
                 Some(revision)
             }
-            None if self.make_captions => {
+            Wanted::Made => {
                 self.want_captions(image, revision).await?;
                 Some(revision)
             }
-            None => None,
+            Wanted::None => None,
         };
-        Ok(Expected { source, image: revision, captions: captions_expected })
+        let expected = Expected { source, image: revision, captions };
+        Ok(Outcome::Submitted { image, expected })
+    }
+
+    /// A full queue is waited for as long as it takes: the workers set the pace.
+    async fn publish<T: Message>(
+        &self,
+        subject: &str,
+        message: &T,
+    ) -> Result<Revision, SubmitError> {
+        loop {
+            match self.bus.submit(subject, message).await {
+                Err(SubmitError::Full { .. }) => {
+                    tracing::warn!("the queue is full; waiting for the workers");
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Whether the gallery holds these metadata and captions already, as far as any are given.
+    async fn says_the_same(
+        &self,
+        image: ImageId,
+        metadata: &Metadata,
+        captions: Option<&Vec<String>>,
+    ) -> anyhow::Result<bool> {
+        if metadata.is_empty() && captions.is_none() {
+            return Ok(true);
+        }
+        let held = crate::record(&self.bus, &self.collection, image).await?;
+        let texts: Vec<&String> = held.captions.iter().map(|caption| &caption.text).collect();
+        Ok((metadata.is_empty() || held.metadata == *metadata)
+            && captions.is_none_or(|captions| captions.iter().eq(texts)))
     }
 
     async fn want_captions(&self, image: ImageId, revision: Revision) -> anyhow::Result<()> {
         let work = CaptionImage { collection: self.collection.name.clone(), image, revision };
-        self.bus.submit(subjects::CAPTION, &work).await?;
+        self.publish(subjects::CAPTION, &work).await?;
         Ok(())
     }
 
@@ -217,6 +281,6 @@ fn fetch(url: &str, limit: u64) -> Result<Vec<u8>, String> {
     })
 }
 
-fn too_large(limit: u64) -> String {
+pub(super) fn too_large(limit: u64) -> String {
     format!("larger than {limit} bytes (--max-bytes)")
 }

@@ -1,6 +1,6 @@
 //! `weimocir ingest`: pictures from folders, globs, tar shards and JSONL lists into the pipeline.
 //!
-//! `sources` finds pictures, `tables` reads captions and metadata made elsewhere, `feed` submits,
+//! `sources` and `webdataset` find pictures, `tables` reads captions and metadata made elsewhere, `feed` submits,
 //! `wait` follows them until they are searchable, `report` is what the user is told.
 
 mod feed;
@@ -8,6 +8,7 @@ mod report;
 mod sources;
 mod tables;
 mod wait;
+mod webdataset;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -104,9 +105,11 @@ pub(crate) async fn ingest(
     let before = letters.last_number().await?;
     let feed = Feed::new(bus, Pictures::open(bus).await?, collection, args, tables);
     let mut summary = Summary::default();
-    submit(&feed, places.clone(), args, &mut summary, show).await?;
-    if args.watch {
-        watch(&feed, places, args, &mut summary, show).await?;
+    // because: a file that changes while the first round runs must come again
+    let watched = args.watch.then(|| Watched::new(&places));
+    submit(&feed, places, args, &mut summary, show).await?;
+    if let Some(watched) = watched {
+        watch(&feed, watched, args, &mut summary, show).await?;
     }
     if args.wait {
         wait::until_settled(&feed, &letters, before, &mut summary, show).await?;
@@ -122,9 +125,9 @@ async fn submit(
     show: bool,
 ) -> anyhow::Result<()> {
     let progress = report::submitting(sources::known_total(&places), show);
-    let jobs = usize::from(args.jobs);
+    let (jobs, max_bytes) = (usize::from(args.jobs), args.max_bytes);
     let (send, mut items) = mpsc::channel::<Item>(jobs);
-    let reader = tokio::task::spawn_blocking(move || sources::read(places, &send));
+    let reader = tokio::task::spawn_blocking(move || sources::read(places, max_bytes, &send));
     let items = futures::stream::poll_fn(move |context| items.poll_recv(context));
     let mut outcomes = items.map(|item| feed.take(item)).buffer_unordered(jobs);
     while let Some(outcome) = outcomes.next().await {
@@ -136,24 +139,31 @@ async fn submit(
     reader.await.context("reading the sources stopped")?
 }
 
-/// Takes what is new in the places, until Ctrl-C.
+/// Takes what is new in the places, until Ctrl-C; a second one ends the process at once.
 async fn watch(
     feed: &Feed,
-    known: Vec<Place>,
+    mut watched: Watched,
     args: &IngestArgs,
     summary: &mut Summary,
     show: bool,
 ) -> anyhow::Result<()> {
-    let mut watched = Watched::new(known);
-    tracing::info!("watching for new pictures; Ctrl-C ends");
+    let stop = weimocir_runtime::on_signal()?;
     loop {
         tokio::select! {
-            stopped = tokio::signal::ctrl_c() => return stopped.context("cannot listen for Ctrl-C"),
+            () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(WATCH) => {}
         }
-        let fresh = watched.fresh(sources::places(&args.paths)?);
-        if !fresh.is_empty() {
-            submit(feed, fresh, args, summary, show).await?;
+        let paths = args.paths.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            let fresh = sources::places(&paths).map(|places| watched.fresh(places));
+            (fresh, watched)
+        });
+        let (fresh, back) = looking.await.context("looking for pictures stopped")?;
+        watched = back;
+        match fresh {
+            Ok(fresh) if !fresh.is_empty() => submit(feed, fresh, args, summary, show).await?,
+            Ok(_) => {}
+            Err(error) => tracing::warn!("the next look may go better: {error:#}"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
     fs::File,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -12,6 +12,8 @@ use std::{
 use anyhow::{Context, bail};
 use tokio::sync::mpsc::Sender;
 use weimocir_wire::work::Metadata;
+
+use super::webdataset;
 
 /// One picture on its way in.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub(crate) enum Place {
     List(PathBuf),
 }
 
-const PICTURES: [&str; 8] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"];
+pub(super) const PICTURES: [&str; 8] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// What the user's paths stand for, each file once, in a fixed order.
 ///
@@ -51,7 +53,7 @@ pub(crate) fn places(paths: &[String]) -> anyhow::Result<Vec<Place>> {
     for path in paths {
         let as_is = Path::new(path);
         if as_is.is_dir() {
-            places.extend(pictures_below(as_is)?);
+            places.extend(pictures_below(as_is));
         } else if as_is.exists() {
             places.push(place(as_is.to_path_buf()));
         } else if path.contains(['*', '?', '[']) {
@@ -65,7 +67,7 @@ pub(crate) fn places(paths: &[String]) -> anyhow::Result<Vec<Place>> {
     Ok(places)
 }
 
-fn extension(path: &Path) -> Option<String> {
+pub(super) fn extension(path: &Path) -> Option<String> {
     path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase)
 }
 
@@ -79,17 +81,23 @@ fn place(path: PathBuf) -> Place {
 }
 
 /// In a folder, only what is called like a picture or a tar shard is taken.
-fn pictures_below(folder: &Path) -> anyhow::Result<Vec<Place>> {
+fn pictures_below(folder: &Path) -> Vec<Place> {
     let mut found = Vec::new();
     for entry in walkdir::WalkDir::new(folder).sort_by_file_name().follow_links(true) {
-        let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                tracing::warn!(%error, "passed over");
+                continue;
+            }
+        };
         let kind = extension(entry.path());
         let wanted = kind.as_deref().is_some_and(|kind| kind == "tar" || PICTURES.contains(&kind));
         if wanted && entry.file_type().is_file() {
             found.push(place(entry.into_path()));
         }
     }
-    Ok(found)
+    found
 }
 
 fn matches(pattern: &str) -> anyhow::Result<Vec<Place>> {
@@ -116,11 +124,11 @@ pub(crate) fn known_total(places: &[Place]) -> Option<u64> {
 ///
 /// # Errors
 /// A tar shard or list that cannot be opened; what is wrong inside one becomes an item of its own.
-pub(crate) fn read(places: Vec<Place>, send: &Sender<Item>) -> anyhow::Result<()> {
+pub(crate) fn read(places: Vec<Place>, max_bytes: u64, send: &Sender<Item>) -> anyhow::Result<()> {
     for place in places {
         let open = match place {
             Place::Picture(path) => offer(send, picture(path)),
-            Place::Tar(path) => read_tar(&path, send)?,
+            Place::Tar(path) => webdataset::read(&path, max_bytes, send)?,
             Place::List(path) => read_list(&path, send)?,
         };
         if !open {
@@ -131,7 +139,7 @@ pub(crate) fn read(places: Vec<Place>, send: &Sender<Item>) -> anyhow::Result<()
 }
 
 /// `false` once nobody listens any more.
-fn offer(send: &Sender<Item>, item: Item) -> bool {
+pub(super) fn offer(send: &Sender<Item>, item: Item) -> bool {
     send.blocking_send(item).is_ok()
 }
 
@@ -140,79 +148,13 @@ fn picture(path: PathBuf) -> Item {
     Item { name, content: Content::File(path), captions: None, metadata: Metadata::new() }
 }
 
-/// A shard in WebDataset's manner: `a.png` and `a.json` one after the other are one picture.
-fn read_tar(path: &Path, send: &Sender<Item>) -> anyhow::Result<bool> {
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut archive = tar::Archive::new(BufReader::new(file));
-    let mut waiting: Option<Item> = None;
-    let mut about: HashMap<String, Metadata> = HashMap::new();
-    let entries =
-        archive.entries().with_context(|| format!("{} is no tar file", path.display()))?;
-    for entry in entries {
-        let (name, bytes) = match entry.and_then(|mut entry| {
-            let name = entry.path()?.display().to_string();
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes)?;
-            Ok((name, bytes))
-        }) {
-            Ok(read) => read,
-            Err(error) => {
-                let item = unreadable(
-                    path.display().to_string(),
-                    format!("the tar file breaks off: {error}"),
-                );
-                return Ok(waiting.take().is_none_or(|item| offer(send, item)) && offer(send, item));
-            }
-        };
-        match extension(Path::new(&name)) {
-            Some(kind) if kind == "json" => {
-                let facts = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                    tracing::warn!(shard = %path.display(), name, %error, "metadata cannot be read");
-                    Metadata::new()
-                });
-                match &mut waiting {
-                    Some(item)
-                        if stem(&item.name) == stem(&format!("{}/{name}", path.display())) =>
-                    {
-                        describe(item, facts);
-                    }
-                    _ => {
-                        about.insert(stem(&name).to_owned(), facts);
-                    }
-                }
-            }
-            Some(kind) if PICTURES.contains(&kind.as_str()) => {
-                if !waiting.take().is_none_or(|item| offer(send, item)) {
-                    return Ok(false);
-                }
-                let mut item = Item {
-                    name: format!("{}/{name}", path.display()),
-                    content: Content::Bytes(bytes),
-                    captions: None,
-                    metadata: Metadata::new(),
-                };
-                if let Some(facts) = about.remove(stem(&name)) {
-                    describe(&mut item, facts);
-                }
-                waiting = Some(item);
-            }
-            _ => tracing::debug!(shard = %path.display(), name, "passed over"),
-        }
-    }
-    Ok(waiting.is_none_or(|item| offer(send, item)))
-}
-
-/// The name without its last extension.
-fn stem(name: &str) -> &str {
-    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
-}
-
 /// "captions" (or one "caption") are captions; the rest is metadata.
-fn describe(item: &mut Item, mut facts: Metadata) {
-    let one =
-        facts.remove("caption").and_then(|text| text.as_str().map(|text| vec![text.to_owned()]));
-    let several = facts.remove("captions").and_then(|list| serde_json::from_value(list).ok());
-    item.captions = several.or(one);
+pub(super) fn describe(item: &mut Item, mut facts: Metadata) {
+    let one = facts.remove("caption").map(|text| serde_json::Value::Array(vec![text]));
+    match facts.remove("captions").or(one).map(serde_json::from_value).transpose() {
+        Ok(captions) => item.captions = captions,
+        Err(_) => item.content = Content::Unreadable("its captions are no sentences".into()),
+    }
     item.metadata = facts;
 }
 
@@ -252,7 +194,7 @@ fn list_item(line: &str, folder: &Path) -> Result<Item, String> {
     Ok(item)
 }
 
-fn unreadable(name: String, reason: String) -> Item {
+pub(super) fn unreadable(name: String, reason: String) -> Item {
     Item { name, content: Content::Unreadable(reason), captions: None, metadata: Metadata::new() }
 }
 
@@ -267,9 +209,8 @@ pub(crate) struct Watched {
 type Mark = (u64, Option<SystemTime>);
 
 impl Watched {
-    pub(crate) fn new(taken: Vec<Place>) -> Self {
-        let taken =
-            taken.into_iter().filter_map(|place| Some((place.clone(), mark(&place)?))).collect();
+    pub(crate) fn new(taken: &[Place]) -> Self {
+        let taken = taken.iter().filter_map(|place| Some((place.clone(), mark(place)?))).collect();
         Self { taken, growing: HashMap::new() }
     }
 
@@ -304,7 +245,7 @@ mod tests {
 
     fn read_all(places: Vec<Place>) -> Vec<Item> {
         let (send, mut items) = tokio::sync::mpsc::channel(100);
-        read(places, &send).unwrap();
+        read(places, 1_000, &send).unwrap();
         drop(send);
         std::iter::from_fn(|| items.blocking_recv()).collect()
     }
@@ -346,6 +287,7 @@ mod tests {
             ("2.json", r#"{"caption": "a bag"}"#),
             ("2.png", "two"),
             ("3.png", "three"),
+            ("4.png", &"x".repeat(1_001)),
         ] {
             let mut header = tar::Header::new_gnu();
             header.set_size(content.len() as u64);
@@ -353,7 +295,10 @@ mod tests {
         }
         builder.into_inner().unwrap();
         let items = read_all(vec![Place::Tar(path)]);
-        assert_eq!(items.len(), 3);
+        assert_eq!(items.len(), 4);
+        assert!(
+            matches!(&items[3].content, Content::Unreadable(reason) if reason.contains("1000 bytes"))
+        );
         assert_eq!(
             items[0].captions.as_deref(),
             Some(&["a red hat".to_owned(), "a hat".to_owned()][..])
@@ -389,7 +334,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         let place = Place::Picture(path.clone());
-        let mut watched = Watched::new(vec![]);
+        let mut watched = Watched::new(&[]);
         std::fs::write(&path, "x").unwrap();
         assert_eq!(watched.fresh(vec![place.clone()]), []);
         std::fs::write(&path, "xx").unwrap();

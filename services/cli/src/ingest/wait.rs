@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::ProgressBar;
 use tokio::time::{Instant, sleep};
-use weimocir_domain::{ImageId, Revision};
+use weimocir_domain::{Collection, ImageId, Revision};
 use weimocir_runtime::{DeadLetter, DeadLetters};
 use weimocir_wire::{names, query::ImageState, subjects};
 
@@ -27,8 +27,18 @@ const QUESTION: usize = 1_000;
 #[derive(Debug)]
 struct Pending {
     source: String,
+    revision: Revision,
     image: Option<Revision>,
     captions: Option<Revision>,
+}
+
+/// What a work message is about; a submitted picture does not know its revision.
+#[derive(Debug, serde::Deserialize)]
+struct About {
+    collection: Collection,
+    image: ImageId,
+    #[serde(default)]
+    revision: Option<Revision>,
 }
 
 #[derive(Debug)]
@@ -54,7 +64,7 @@ pub(crate) async fn until_settled(
         let left = wait.left();
         for letter in letters.after(read_up_to).await? {
             read_up_to = letter.number;
-            wait.bury(&letter);
+            wait.bury(&letter, &feed.collection.name);
         }
         let asked: Vec<ImageId> = wait.open.keys().copied().collect();
         for images in asked.chunks(QUESTION) {
@@ -80,6 +90,7 @@ impl Wait {
     fn new(summary: &Summary, show: bool) -> Self {
         let pending = |expected: &report::Expected| Pending {
             source: expected.source.clone(),
+            revision: expected.image,
             image: Some(expected.image),
             captions: expected.captions,
         };
@@ -105,6 +116,11 @@ impl Wait {
 
     fn note(&mut self, image: ImageId, state: ImageState) {
         let Some(pending) = self.open.get_mut(&image) else { return };
+        if pending.revision <= state.tombstone.unwrap_or_default() {
+            self.failures.insert(pending.source.clone(), "deleted by somebody meanwhile".into());
+            self.open.remove(&image);
+            return;
+        }
         if pending.image.is_some() && state.image >= pending.image {
             pending.image = None;
             self.searchable.inc(1);
@@ -117,20 +133,23 @@ impl Wait {
     }
 
     /// A picture that cannot be encoded is lost to the gallery; one that cannot be captioned is not.
-    fn bury(&mut self, letter: &DeadLetter) {
-        let Some(image) = letter.image.as_deref().and_then(|id| id.parse::<ImageId>().ok()) else {
+    fn bury(&mut self, letter: &DeadLetter, collection: &Collection) {
+        let Some(about) = weimocir_wire::peek::<About>(&letter.payload) else { return };
+        let Some(pending) = self.open.get_mut(&about.image) else { return };
+        // because: a submitted picture's revision is its place in the work stream
+        let revision = about.revision.or(letter.sequence.map(Revision));
+        if about.collection != *collection || revision != Some(pending.revision) {
             return;
-        };
-        let Some(pending) = self.open.get_mut(&image) else { return };
-        pending.captions = None;
-        if letter.subject == subjects::CAPTION || letter.subject == subjects::ENCODE_CAPTIONS {
+        }
+        if letter.subject == subjects::ENCODE_IMAGE {
+            (pending.image, pending.captions) = (None, None);
+            self.failures.insert(pending.source.clone(), letter.reason.clone());
+        } else {
+            pending.captions = None;
             let reason = format!("searchable, but without captions: {}", letter.reason);
             self.failures.entry(pending.source.clone()).or_insert(reason);
-        } else {
-            pending.image = None;
-            self.failures.insert(pending.source.clone(), letter.reason.clone());
         }
-        self.drop_if_settled(image);
+        self.drop_if_settled(about.image);
     }
 
     fn drop_if_settled(&mut self, image: ImageId) {
