@@ -120,6 +120,12 @@ impl Pipeline {
         self.start_as(kind, pinned(core, &program(kind.name())?).args(args))
     }
 
+    /// As `start`, with a disk that is full once a file has half a megabyte.
+    pub fn start_with_full_disk(&self, kind: Kind) -> anyhow::Result<Worker> {
+        let limited = "trap '' XFSZ; ulimit -f 1024; exec \"$0\"";
+        self.start_as(kind, Command::new("sh").args(["-c", limited]).arg(program(kind.name())?))
+    }
+
     fn start_as(&self, kind: Kind, command: &mut Command) -> anyhow::Result<Worker> {
         let log = std::fs::OpenOptions::new()
             .create(true)

@@ -26,6 +26,15 @@ pub enum DiskError {
     InUse { path: PathBuf },
 }
 
+impl DiskError {
+    /// The disk is full or a limit is reached: what is stored is sound, and setting it aside would
+    /// help nobody. sled tells it by the system's message alone.
+    fn is_of_the_disk(&self) -> bool {
+        let told = self.to_string();
+        ["No space left", "File too large", "quota exceeded"].iter().any(|sign| told.contains(sign))
+    }
+}
+
 /// How far the log has been applied, and which log it was. Also the version of the folder's format:
 /// a reader that does not know it starts again from the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +75,10 @@ impl Disk {
     /// Opens the folder, or makes it. One that is corrupt, of another format, or of another log is
     /// set aside loudly and begun anew: the log has everything.
     pub(crate) fn open(path: &Path, log: &LogIdentity) -> Result<(Self, u64), DiskError> {
+        let existed = path.join("db").exists();
         let disk = match Self::open_db(path) {
             Err(error @ DiskError::InUse { .. }) => return Err(error),
+            Err(error) if error.is_of_the_disk() => return Err(error),
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "the store cannot be opened; rebuilding from the log");
                 set_aside(path)?;
@@ -76,7 +87,13 @@ impl Disk {
             Ok(disk) => disk,
         };
         match disk.position() {
-            Ok(None) if disk.db.is_empty() => Ok((disk, 0)),
+            Ok(None) if disk.db.is_empty() => {
+                // because: sled takes a file that it cannot read at all for a new one
+                if existed {
+                    tracing::error!(path = %path.display(), "the store has lost everything; rebuilding from the log");
+                }
+                Ok((disk, 0))
+            }
             Ok(Some(position))
                 if position.log_created == log.created && position.applied <= log.last_sequence =>
             {
