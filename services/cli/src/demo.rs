@@ -134,16 +134,16 @@ async fn ingest_sample(bus: &Bus, shared: &Shared, pictures: &Path) -> anyhow::R
 }
 
 fn go_on(pictures: &Path) {
+    let weimocir = std::env::args().next().unwrap_or_else(|| "weimocir".into());
+    let pictures = pictures.display();
     say(format_args!(
         "
 How to go on:
-  make up                                    keep the pipeline running (Ctrl-C stops it)
-  weimocir ingest {} --wait
-  weimocir search --reference {}/sample-00000.png \"is green with a star\"
-  weimocir ingest YOUR_PICTURES --wait --collection mine
-The bundled model knows this catalogue's garments and words, nothing else. For photographs:
-  weimocir up --with-nats --model laion/CLIP-ViT-B-32-laion2B-s34B-b79K --captioner Salesforce/blip-image-captioning-base",
-        pictures.display(),
-        pictures.display()
+  make up                               keeps NATS and all workers running; then, in another terminal:
+  {weimocir} ingest {pictures} --wait
+  {weimocir} search --reference {pictures}/sample-00000.png \"is green with a star\"
+The bundled model knows these garments and their words, nothing else. For photographs:
+  {weimocir} up --with-nats --model laion/CLIP-ViT-B-32-laion2B-s34B-b79K --captioner Salesforce/blip-image-captioning-base
+  {weimocir} ingest YOUR_PICTURES --wait --collection photographs"
     ));
 }

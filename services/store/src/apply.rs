@@ -1,6 +1,12 @@
 //! From the log to disk and then to memory: what a search can see would survive a loss of power.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use weimocir_domain::ImageId;
@@ -65,7 +71,9 @@ pub(crate) async fn run(
 /// The folder is in use, or cannot be made.
 pub(crate) fn open(folder: &Path, log: &LogIdentity) -> Result<(Shelf, u64), DiskError> {
     let (disk, applied) = Disk::open(folder, log)?;
-    match load(&disk) {
+    // because: sled panics on some damaged files, and only when it reads them
+    let loaded = catch_unwind(AssertUnwindSafe(|| load(&disk)));
+    match loaded.unwrap_or_else(|_| Err(disk.panicked())) {
         Ok(gallery) => Ok((Shelf::new(disk, gallery), applied)),
         Err(error) => {
             tracing::error!(%error, "the store cannot be read; rebuilding from the log");

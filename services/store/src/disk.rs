@@ -219,6 +219,10 @@ impl Disk {
         )
     }
 
+    pub(crate) fn panicked(&self) -> DiskError {
+        self.failed("read", "sled cannot make sense of its file")
+    }
+
     fn failed(&self, action: &'static str, cause: impl std::fmt::Display) -> DiskError {
         DiskError::Failed { action, path: self.path.clone(), cause: cause.to_string() }
     }

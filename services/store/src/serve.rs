@@ -22,6 +22,10 @@ const PIECE: usize = 64;
 // because: a scan keeps a core busy; more of them at once only make each slower
 const SCANS: usize = 8;
 
+/// Lookups at the same time.
+// because: each costs microseconds, and a feed makes one for every picture that it submits at once
+const LOOKUPS: usize = 1_024;
+
 /// Starts answering.
 pub(crate) async fn start(
     place: &Place,
@@ -41,7 +45,7 @@ pub(crate) async fn start(
     let held = shelf.clone();
     let lookup = move |query| in_background(held.clone(), move |shelf| Ok([look_up(shelf, query)]));
     let subject = subjects::lookup(collection, shard);
-    service.answer(asked("lookup", subject, 64), lookup, shutdown).await?;
+    service.answer(asked("lookup", subject, LOOKUPS), lookup, shutdown).await?;
 
     let (held, name) = (shelf.clone(), collection.clone());
     let record = move |query| {

@@ -5,12 +5,12 @@ use std::{
     io::Read,
     path::Path,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use weimocir_domain::{ImageId, Revision};
-use weimocir_runtime::{Bus, Pictures, SubmitError};
+use weimocir_runtime::{Bus, PictureError, Pictures, SubmitError};
 use weimocir_wire::{
     Message,
     query::{ImageState, Lookup, LookupQuery},
@@ -40,6 +40,10 @@ pub(crate) struct Feed {
     make_captions: bool,
     max_bytes: u64,
 }
+
+/// A picture's metadata may have so many bytes as JSON.
+// because: they come back with every candidate, 64 of them in one message of a megabyte at most
+const METADATA: usize = 8 << 10;
 
 /// Captions that a picture is to have.
 enum Wanted {
@@ -81,10 +85,15 @@ impl Feed {
             return Ok(Outcome::Repeated);
         }
         let captions = captions.or_else(|| self.tables.captions(&source).cloned());
-        let metadata = match self.tables.metadata(&source) {
+        let metadata: Metadata = match self.tables.metadata(&source) {
             Some(more) => metadata.into_iter().chain(more.clone()).collect(),
             None => metadata,
         };
+        let size = serde_json::to_vec(&metadata)?.len();
+        if size > METADATA {
+            let reason = format!("its metadata have {size} bytes, of at most {METADATA}");
+            return Ok(Outcome::Refused { source, reason });
+        }
         let held = if self.force { ImageState::default() } else { self.held(image).await? };
         let Some(revision) = held.image else {
             return self.submit_new(&bytes, image, source, metadata, captions).await;
@@ -112,8 +121,22 @@ impl Feed {
         metadata: Metadata,
         captions: Option<Vec<String>>,
     ) -> anyhow::Result<Outcome> {
-        self.pictures.put(bytes).await.with_context(|| format!("cannot submit {source}"))?;
+        self.store_bytes(bytes).await.with_context(|| format!("cannot submit {source}"))?;
         self.submit(image, source, metadata, self.wanted(captions)).await
+    }
+
+    /// A server that is away for a moment is waited for.
+    async fn store_bytes(&self, bytes: &[u8]) -> Result<ImageId, PictureError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.pictures.put(bytes).await {
+                Err(error) if Instant::now() < until => {
+                    tracing::debug!(%error, "trying again");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     fn wanted(&self, captions: Option<Vec<String>>) -> Wanted {
@@ -134,14 +157,7 @@ impl Feed {
         let collection = self.collection.name.clone();
         let work =
             EncodeImage { collection: collection.clone(), image, source: source.clone(), metadata };
-        let revision = match self.publish(subjects::ENCODE_IMAGE, &work).await {
-            Err(SubmitError::TooLarge { size, limit }) => {
-                let reason =
-                    format!("its metadata are too large: {size} bytes, of at most {limit}");
-                return Ok(Outcome::Refused { source, reason });
-            }
-            submitted => submitted?,
-        };
+        let revision = self.publish(subjects::ENCODE_IMAGE, &work).await?;
         let captions = match captions {
             Wanted::These(captions) => {
                 let work = EncodeCaptions { collection, image, revision, captions };
@@ -224,7 +240,10 @@ impl Feed {
             let answer = self.bus.ask::<_, Lookup>(&subject, &question, PATIENCE).await;
             match answer {
                 Ok(lookup) => states.extend(question.images.into_iter().zip(lookup.states)),
-                Err(Refusal { code: RefusalCode::Unavailable | RefusalCode::Busy, .. }) => {}
+                Err(Refusal {
+                    code: RefusalCode::Unavailable | RefusalCode::Busy | RefusalCode::Timeout,
+                    ..
+                }) => {}
                 Err(refusal) => return Err(refusal.into()),
             }
         }

@@ -1,0 +1,57 @@
+//! Fusion and scoring against NumPy: `fixtures/make.py` wrote `fixtures/scores.json`.
+
+use serde::Deserialize;
+use weimocir_domain::{Alpha, Beta, Composed, Embedding, ModelId, TextReference, fuse};
+
+#[derive(Deserialize)]
+struct Fixture {
+    v_ref: Vec<f32>,
+    t_ref: Vec<Vec<f32>>,
+    m: Vec<f32>,
+    v: Vec<Vec<f32>>,
+    t: Vec<Vec<Vec<f32>>>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text_reference: TextReference,
+    alpha: Alpha,
+    beta: Beta,
+    s_img: Vec<f32>,
+    s_txt: Vec<f32>,
+    s: Vec<f32>,
+}
+
+fn embedding(values: &[f32]) -> Embedding {
+    Embedding::new(ModelId::new("m"), values).expect("a direction")
+}
+
+fn close(found: f32, expected: f32) -> bool {
+    (found - expected).abs() < 2e-6
+}
+
+#[test]
+fn scores_are_those_of_numpy() {
+    let fixture: Fixture = serde_json::from_str(include_str!("fixtures/scores.json")).unwrap();
+    let modifier = embedding(&fixture.m);
+    assert_eq!(fixture.cases.len(), 10);
+    for case in fixture.cases {
+        let compose = |reference: &[f32]| {
+            fuse(Some(&embedding(reference)), Some(&modifier), case.alpha).unwrap()
+        };
+        let captions = match case.text_reference {
+            TextReference::Image => vec![],
+            TextReference::Caption => fixture.t_ref.iter().map(|t| compose(t)).collect(),
+        };
+        let query = Composed { image: compose(&fixture.v_ref), captions, beta: case.beta };
+        for n in 0..fixture.v.len() {
+            let captions: Vec<f32> =
+                fixture.t[n].iter().flat_map(|t| embedding(t).unit()).collect();
+            let scored = query.score(&embedding(&fixture.v[n]).unit(), &captions);
+            assert!(close(scored.s_img, case.s_img[n]), "{scored:?}");
+            assert!(close(scored.s_txt.unwrap(), case.s_txt[n]), "{scored:?}");
+            assert!(close(scored.similarity, case.s[n]), "{scored:?}");
+        }
+    }
+}
