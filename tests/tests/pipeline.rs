@@ -229,3 +229,60 @@ async fn the_python_example_finds_what_the_command_finds() -> anyhow::Result<()>
     assert!(refused.code == 1 && refused.stderr.contains("invalid"), "{refused:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_of_a_list_are_fetched_and_what_is_wrong_is_named() -> anyhow::Result<()> {
+    let (pipeline, _workers) = Pipeline::complete().await?;
+    let folder = pipeline.folder().join("pictures");
+    let gallery = render(Split::Validation, 1, 96, &folder)?;
+    let picture = std::fs::read(folder.join(format!("{}.png", gallery.pictures[0].name)))?;
+    let host = serve_files(picture.clone()).await?;
+    let lines = [
+        format!(r#"{{"url": "{host}/good.png", "shop": "x"}}"#),
+        format!(r#"{{"url": "{host}/missing.png"}}"#),
+        r#"{"url": "ftp://127.0.0.1/a.png"}"#.to_owned(),
+        r#"{"path": "nowhere.png"}"#.to_owned(),
+        r#"{"shop": "x"}"#.to_owned(),
+    ];
+    let list = folder.join("list.jsonl");
+    std::fs::write(&list, lines.join("\n"))?;
+    let list = list.display().to_string();
+    let outcome = pipeline.weimocir(&["ingest", &list, "--wait", "--json"]).await?;
+    let summary = outcome.json_of_any()?;
+    assert_eq!((outcome.code, &summary["searchable"]), (3, &1.into()), "{summary}");
+    let refused = summary["refused"].to_string();
+    for why in ["404", "only http and https", "nowhere.png", "list.jsonl:5", "neither"] {
+        assert!(refused.contains(why), "{why} is not in {refused}");
+    }
+
+    let small =
+        ["ingest", &list, "--wait", "--json", "--max-bytes", "100", "--collection", "small"];
+    let refused = pipeline.weimocir(&small).await?.json_of_any()?["refused"].to_string();
+    assert!(refused.contains("larger than 100 bytes"), "{refused}");
+    Ok(())
+}
+
+/// Answers `/good.png` with the bytes, and 404 to the rest.
+async fn serve_files(bytes: Vec<u8>) -> anyhow::Result<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let host = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let read = client.read(&mut request).await.unwrap_or(0);
+            let found = request[..read].starts_with(b"GET /good.png ");
+            let (status, body) =
+                if found { ("200 OK", &bytes[..]) } else { ("404 Not Found", &[][..]) };
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            let sent = client.write_all(&[head.as_bytes(), body].concat()).await;
+            if sent.is_err() {
+                break;
+            }
+        }
+    });
+    Ok(host)
+}

@@ -54,7 +54,7 @@ pub struct IngestArgs {
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: u16,
     /// Pictures larger than this are refused, in bytes
-    #[arg(long, default_value_t = 64 << 20, value_name = "BYTES")]
+    #[arg(long, default_value_t = 32 << 20, value_name = "BYTES")]
     pub max_bytes: u64,
 }
 
@@ -71,7 +71,7 @@ impl IngestArgs {
             force: false,
             shards: 1,
             jobs: 32,
-            max_bytes: 64 << 20,
+            max_bytes: 32 << 20,
         }
     }
 }
