@@ -42,9 +42,13 @@ async fn sources(bus: &Bus) -> anyhow::Result<Vec<String>> {
     let mut log = ShardLog::open(bus, &Collection::default(), Shard(0)).await?;
     log.follow_after(0);
     let mut sources = Vec::new();
-    for entry in log.next_entries(100).await? {
-        if Part::of_subject(&entry.subject) == Some(Part::Image) {
-            sources.push(decode::<ImagePart>(&entry.payload, Encoding::MessagePack)?.source);
+    let mut position = 0;
+    while position < log.identity().last_sequence {
+        for entry in log.next_entries(100).await? {
+            position = entry.sequence;
+            if Part::of_subject(&entry.subject) == Some(Part::Image) {
+                sources.push(decode::<ImagePart>(&entry.payload, Encoding::MessagePack)?.source);
+            }
         }
     }
     Ok(sources)
