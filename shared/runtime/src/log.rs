@@ -19,6 +19,9 @@ use weimocir_wire::{Encoding, Message, encode, names, peek, subjects};
 
 use crate::{Bus, BusError, SubmitError};
 
+/// Looks, of half a second each, after which an idle reader compares its place with the log's end.
+const STALL: u32 = 4;
+
 /// Which log this is: a log made anew, under the same name, is another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogIdentity {
@@ -40,6 +43,10 @@ pub struct ShardLog {
     /// The last entry handed over.
     position: u64,
     messages: Option<pull::Ordered>,
+    /// Looks in a row that found nothing.
+    idle: u32,
+    /// The end of the log when it was last compared with the position.
+    compared: u64,
 }
 
 impl std::fmt::Debug for ShardLog {
@@ -58,7 +65,7 @@ impl ShardLog {
             .get_stream(&name)
             .await
             .map_err(|e| BusError::failed(format!("open the log {name}"), e))?;
-        Ok(Self { name, stream, position: 0, messages: None })
+        Ok(Self { name, stream, position: 0, messages: None, idle: 0, compared: 0 })
     }
 
     pub fn identity(&self) -> LogIdentity {
@@ -79,6 +86,23 @@ impl ShardLog {
         self.collect(limit).boxed()
     }
 
+    /// Whether the log has gone on and nothing came: after a restart of the server it takes the
+    /// client a quarter of a minute to notice that its pull is gone.
+    async fn has_stalled(&mut self) -> Result<bool, BusError> {
+        self.idle += 1;
+        if self.idle < STALL {
+            return Ok(false);
+        }
+        self.idle = 0;
+        let info = self.stream.get_info().await;
+        let info = info.map_err(|e| BusError::failed(format!("read the log {}", self.name), e))?;
+        let end = info.state.last_sequence;
+        // because: what was deleted at the end of the log never comes, and is compared once
+        let stalled = end > self.position.max(self.compared);
+        self.compared = end;
+        Ok(stalled)
+    }
+
     async fn collect(&mut self, limit: usize) -> Result<Vec<LogEntry>, BusError> {
         let mut entries = Vec::new();
         let mut messages = match self.messages.take() {
@@ -87,7 +111,11 @@ impl ShardLog {
         };
         // because: an empty log is looked at again soon, so that a shutdown is noticed
         let mut next = timeout(Duration::from_millis(500), messages.next()).await.ok();
+        if next.is_none() && self.has_stalled().await? {
+            return Ok(entries);
+        }
         while let Some(message) = next {
+            self.idle = 0;
             let failed = |e: String| BusError::failed(format!("read the log {}", self.name), e);
             let message = match message {
                 Some(Ok(message)) => message,
