@@ -226,10 +226,6 @@ impl Worker {
         self.kind
     }
 
-    pub fn id(&self) -> Option<u32> {
-        self.child.id()
-    }
-
     /// SIGKILL.
     pub async fn kill(mut self) -> anyhow::Result<()> {
         Ok(self.child.kill().await?)

@@ -96,7 +96,7 @@ async fn work_until(
         step: "caption",
         stream: WORK_STREAM,
         durable: CAPTION_DURABLE,
-        subjects: vec![subjects::CAPTION.into()],
+        subject: subjects::CAPTION,
         in_flight: usize::from(args.caption_in_flight),
         ack_wait: Duration::from_secs(args.caption_ack_wait),
     };

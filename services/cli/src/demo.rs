@@ -143,7 +143,7 @@ How to go on:
   {weimocir} ingest {pictures} --wait
   {weimocir} search --reference {pictures}/sample-00000.png \"is green with a star\"
 The bundled model knows these garments and their words, nothing else. For photographs:
-  {weimocir} up --with-nats --model laion/CLIP-ViT-B-32-laion2B-s34B-b79K --captioner Salesforce/blip-image-captioning-base
+  {weimocir} up --with-nats --nats-server .build/nats-server --model laion/CLIP-ViT-B-32-laion2B-s34B-b79K --captioner Salesforce/blip-image-captioning-base
   {weimocir} ingest YOUR_PICTURES --wait --collection photographs"
     ));
 }

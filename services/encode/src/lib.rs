@@ -61,7 +61,7 @@ const QUERIES: usize = 256;
 /// Runs until `shutdown`, then finishes what was begun.
 ///
 /// # Errors
-/// No NATS, a model that cannot be loaded, or one that the default collection is not bound to.
+/// No NATS, or a model that cannot be loaded.
 pub fn run(
     nats: NatsArgs,
     args: EncodeArgs,
@@ -102,11 +102,11 @@ async fn work_until(
         encoder: encoder.clone(),
         binding,
     };
-    let pull = |stream, subject: &str| Pull {
+    let pull = |stream, subject| Pull {
         step: "encode",
         stream,
         durable: ENCODE_DURABLE,
-        subjects: vec![subject.into()],
+        subject,
         in_flight: usize::from(args.encode_in_flight),
         ack_wait: Duration::from_secs(args.encode_ack_wait),
     };

@@ -128,8 +128,3 @@ fn sort_out(entries: Vec<LogEntry>, gallery: &Gallery) -> (Vec<(Part, ImageState
     }
     (parts, wrong)
 }
-
-/// The log that a store was made from, for people who read its errors.
-pub(crate) fn describe(identity: &LogIdentity, applied: u64) -> String {
-    format!("{applied} of {}", identity.last_sequence)
-}

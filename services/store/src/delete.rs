@@ -18,7 +18,7 @@ pub(crate) async fn run(bus: Bus, shutdown: CancellationToken) -> anyhow::Result
         step: "delete",
         stream: WORK_STREAM,
         durable: DELETE_DURABLE,
-        subjects: vec![subjects::DELETE.into()],
+        subject: subjects::DELETE,
         // because: a deletion is three short requests to the server, and seldom urgent
         in_flight: 16,
         ack_wait: Duration::from_secs(30),

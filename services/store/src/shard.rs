@@ -64,8 +64,8 @@ pub(crate) async fn run(
     .context("the loader died")??;
     log.follow_after(applied);
     let images = shelf.gallery().images();
-    let log_position = apply::describe(&log.identity(), applied);
-    tracing::info!(%collection, %shard, images, log = log_position, "shard loaded");
+    let end = log.identity().last_sequence;
+    tracing::info!(%collection, %shard, images, applied, end, "shard loaded");
 
     serve::start(&place, &shelf, &service, &shutdown).await?;
     apply::run(bus, log, shelf, shutdown).await

@@ -30,7 +30,7 @@ pub struct Pull {
     pub stream: &'static str,
     /// Shared by all workers of a kind: each message goes to one of them.
     pub durable: &'static str,
-    pub subjects: Vec<String>,
+    pub subject: &'static str,
     /// Deliveries handled at the same time.
     pub in_flight: usize,
     /// A worker that says nothing for this long is taken for dead, and its deliveries go to others.
@@ -117,7 +117,7 @@ async fn work_boxed(
 async fn consumer(bus: &Bus, pull: &Pull) -> Result<PullConsumer, BusError> {
     let config = pull::Config {
         durable_name: Some(pull.durable.into()),
-        filter_subjects: pull.subjects.clone(),
+        filter_subject: pull.subject.into(),
         ack_policy: AckPolicy::Explicit,
         ack_wait: pull.ack_wait,
         // because: the limit is for all workers of a kind together, and each has its own permits

@@ -118,8 +118,7 @@ impl Refusal {
     }
 }
 
-/// What every request-reply subject answers: `{"ok": …}` would hide the fields, so an answer is
-/// either the message itself or `{"error": {…}}`.
+/// What a request-reply subject answers instead of its message when it refuses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Refused {
     pub error: Refusal,
