@@ -1,22 +1,25 @@
-//! Layers that CLIP and BLIP share: linear, layer norm, activation, patch embedding, attention.
+//! Layers that the models share. On the CPU they run on `kernels`, elsewhere on candle's operations.
 //! Shapes: B pictures or texts, T tokens, D width, H heads, d = D/H.
 
-use candle_core::{D, Result as CandleResult, Tensor};
+use candle_core::{CpuStorage, D, DType, Device, Result as CandleResult, Storage, Tensor, bail};
 use serde::Deserialize;
 
-use crate::{error::ModelError, kernels, weights::Scope};
+use crate::{
+    error::ModelError,
+    kernels::{self, Heads, Packed, Seen, Shape, Then},
+    weights::Scope,
+};
 
 /// `y = x·Wᵀ + b`, W `[out, in]`.
 #[derive(Debug)]
-pub(crate) struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
+pub(crate) enum Linear {
+    Cpu { weight: Packed, bias: Option<Vec<f32>> },
+    Other { weight: Tensor, bias: Option<Tensor> },
 }
 
 impl Linear {
     pub(crate) fn load(at: &Scope<'_>, input: usize, output: usize) -> Result<Self, ModelError> {
-        let bias = Some(at.tensor("bias", &[output])?);
-        Ok(Self { weight: at.tensor("weight", &[output, input])?, bias })
+        Self::load_side_by_side(std::slice::from_ref(at), input, output)
     }
 
     pub(crate) fn load_without_bias(
@@ -24,66 +27,120 @@ impl Linear {
         input: usize,
         output: usize,
     ) -> Result<Self, ModelError> {
-        Ok(Self { weight: at.tensor("weight", &[output, input])?, bias: None })
-    }
-
-    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+        Ok(Self::new(&at.tensor("weight", &[output, input])?, None)?)
     }
 
     /// Several layers on the same input as one product: outputs side by side.
-    pub(crate) fn fuse(parts: &[Self]) -> CandleResult<Self> {
-        let weights: Vec<&Tensor> = parts.iter().map(|part| &part.weight).collect();
-        let biases: Vec<&Tensor> = parts.iter().filter_map(|part| part.bias.as_ref()).collect();
-        let bias = if biases.len() == parts.len() { Some(Tensor::cat(&biases, 0)?) } else { None };
-        Ok(Self { weight: Tensor::cat(&weights, 0)?, bias })
+    pub(crate) fn load_side_by_side(
+        parts: &[Scope<'_>],
+        input: usize,
+        output: usize,
+    ) -> Result<Self, ModelError> {
+        let weights = parts.iter().map(|at| at.tensor("weight", &[output, input]));
+        let biases = parts.iter().map(|at| at.tensor("bias", &[output]));
+        let weight = Tensor::cat(&weights.collect::<Result<Vec<_>, _>>()?, 0)?;
+        let bias = Tensor::cat(&biases.collect::<Result<Vec<_>, _>>()?, 0)?;
+        Ok(Self::new(&weight, Some(&bias))?)
     }
 
-    /// Outputs `start..start + len` alone.
-    pub(crate) fn outputs(&self, start: usize, len: usize) -> CandleResult<Self> {
-        let bias = self.bias.as_ref().map(|bias| bias.narrow(0, start, len)).transpose()?;
-        Ok(Self { weight: self.weight.narrow(0, start, len)?, bias })
+    pub(crate) fn new(weight: &Tensor, bias: Option<&Tensor>) -> CandleResult<Self> {
+        if weight.device().is_cpu() {
+            let weight = with_values(weight, |values| Ok(Packed::new(values, weight.dim(1)?)))?;
+            return Ok(Self::Cpu { weight, bias: bias.map(Tensor::to_vec1).transpose()? });
+        }
+        Ok(Self::Other { weight: weight.clone(), bias: bias.cloned() })
     }
 
     /// `[.., in] → [.., out]`; the leading dimensions become the rows of one product.
     pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        self.forward_through(x, None)
+        self.run(x, (0, self.outputs()?), None, None)
     }
 
     /// The same, and the activation of it.
     pub(crate) fn forward_through(
         &self,
         x: &Tensor,
-        activation: Option<Activation>,
+        activation: Activation,
     ) -> CandleResult<Tensor> {
-        let y = self.product(x)?;
-        let y = match &self.bias {
-            Some(bias) => kernels::biased(y, bias, activation)?,
-            None => y,
-        };
-        y.reshape(self.output_shape(x)?)
+        self.run(x, (0, self.outputs()?), Some(activation), None)
     }
 
     /// `forward(x) + residual`.
     pub(crate) fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> CandleResult<Tensor> {
-        let Some(bias) = &self.bias else { return self.forward(x)? + residual };
-        let y = self.product(x)?;
-        let residual = residual.reshape(y.shape())?;
-        kernels::biased_onto(y, bias, &residual)?.reshape(self.output_shape(x)?)
+        self.run(x, (0, self.outputs()?), None, Some(residual))
     }
 
-    /// `x·Wᵀ`, shape `[rows, out]`.
-    fn product(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let rows: usize = x.dims().iter().rev().skip(1).product();
-        x.reshape((rows, self.weight.dim(1)?))?.matmul(&self.weight.t()?)
+    /// Outputs `from..from + len` alone.
+    pub(crate) fn forward_outputs(
+        &self,
+        x: &Tensor,
+        from: usize,
+        len: usize,
+    ) -> CandleResult<Tensor> {
+        self.run(x, (from, len), None, None)
     }
 
-    fn output_shape(&self, x: &Tensor) -> CandleResult<Vec<usize>> {
-        let mut shape = x.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = self.weight.dim(0)?;
+    fn outputs(&self) -> CandleResult<usize> {
+        match self {
+            Self::Cpu { weight, .. } => Ok(weight.outputs()),
+            Self::Other { weight, .. } => weight.dim(0),
         }
-        Ok(shape)
+    }
+
+    fn run(
+        &self,
+        x: &Tensor,
+        (from, len): (usize, usize),
+        activation: Option<Activation>,
+        residual: Option<&Tensor>,
+    ) -> CandleResult<Tensor> {
+        let mut shape = x.dims().to_vec();
+        let Some(last) = shape.last_mut() else { bail!("a linear layer of a scalar") };
+        let inputs = std::mem::replace(last, len);
+        match self {
+            Self::Cpu { weight, bias } => {
+                if inputs != weight.inputs() {
+                    bail!("{inputs} values for a layer of {}", weight.inputs());
+                }
+                let bias = bias.as_ref().map(|bias| &bias[from..from + len]);
+                let multiply = |residual: Option<&[f32]>| {
+                    let then = Then { bias, activation, residual };
+                    with_values(x, |x| Ok(weight.multiply(x, from, len, then)))
+                };
+                let y = match residual {
+                    Some(residual) => with_values(residual, |residual| multiply(Some(residual))),
+                    None => multiply(None),
+                };
+                Tensor::from_vec(y?, shape, &Device::Cpu)
+            }
+            Self::Other { weight, bias } => {
+                let rows = x.elem_count() / inputs.max(1);
+                let weight = weight.narrow(0, from, len)?;
+                let mut y = x.reshape((rows, inputs))?.matmul(&weight.t()?)?.reshape(shape)?;
+                if let Some(bias) = bias {
+                    y = y.broadcast_add(&bias.narrow(0, from, len)?)?;
+                }
+                if let Some(activation) = activation {
+                    y = activation.of(&y)?;
+                }
+                match residual {
+                    Some(residual) => y + residual,
+                    None => Ok(y),
+                }
+            }
+        }
+    }
+}
+
+/// Calls `f` with the values of a contiguous f32 tensor on the CPU.
+fn with_values<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> CandleResult<T>) -> CandleResult<T> {
+    let x = x.contiguous()?;
+    let (storage, layout) = x.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(values)) => {
+            f(&values[layout.start_offset()..][..layout.shape().elem_count()])
+        }
+        _ => bail!("the tensor is not f32 on the CPU"),
     }
 }
 
@@ -101,7 +158,19 @@ impl LayerNorm {
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, self.epsilon)
+        if !x.device().is_cpu() {
+            let x = x.contiguous()?;
+            return candle_nn::ops::layer_norm(&x, &self.weight, &self.bias, self.epsilon);
+        }
+        let norm = |values: &[f32], weight: &[f32], bias: &[f32]| {
+            Ok(kernels::layer_norm(values, weight, bias, self.epsilon))
+        };
+        let y = with_values(x, |x| {
+            with_values(&self.weight, |weight| {
+                with_values(&self.bias, |bias| norm(x, weight, bias))
+            })
+        })?;
+        Tensor::from_vec(y, x.shape(), &Device::Cpu)
     }
 }
 
@@ -119,6 +188,17 @@ pub(crate) enum Activation {
     GeluTanh,
     #[serde(rename = "relu")]
     Relu,
+}
+
+impl Activation {
+    fn of(self, x: &Tensor) -> CandleResult<Tensor> {
+        match self {
+            Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
+            Self::Gelu => x.gelu_erf(),
+            Self::GeluTanh => x.gelu(),
+            Self::Relu => x.relu(),
+        }
+    }
 }
 
 /// Refuses a config.json whose heads do not divide the width.
@@ -153,37 +233,76 @@ impl FeedForward {
 
     /// `second(activation(first(x))) + residual`.
     pub(crate) fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> CandleResult<Tensor> {
-        let inner = self.first.forward_through(x, Some(self.activation))?;
+        let inner = self.first.forward_through(x, self.activation)?;
         self.second.forward_onto(&inner, residual)
     }
 }
 
-/// Scaled dot-product attention over split heads: `softmax(q·kᵀ·d^-½ + mask)·v`.
+/// Scaled dot-product attention: `softmax(q·kᵀ·d^-½)·v` for each head.
 ///
-/// q `[B, H, Tq, d]`, k and v `[B, H, T, d]`, mask broadcast onto `[B, H, Tq, T]`; gives `[B, Tq, D]`.
+/// q `[B, Tq, D]`, k and v `[B, T, D]`, heads side by side, each possibly a part of a wider tensor;
+/// gives `[B, Tq, D]`.
 pub(crate) fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    mask: Option<&Tensor>,
+    heads: usize,
+    seen: Seen<'_>,
 ) -> CandleResult<Tensor> {
-    let (batch, heads, queries, width) = q.dims4()?;
-    let scores = q.matmul(&k.t()?)?;
-    // Before the scale, which leaves 0 and -∞ as they are.
-    let scores = match mask {
-        Some(mask) => scores.broadcast_add(mask)?,
-        None => scores,
-    };
-    let weights = kernels::softmax(scores, (width as f32).powf(-0.5))?;
-    weights.matmul(v)?.transpose(1, 2)?.reshape((batch, queries, heads * width))
+    let (batch, queries, width) = q.dims3()?;
+    if !q.device().is_cpu() {
+        return masked_attention(q, k, v, heads, seen);
+    }
+    let shape = Shape { batch, heads, width: width / heads };
+    let y = with_heads(q, |q| {
+        with_heads(k, |k| with_heads(v, |v| Ok(kernels::attention(q, k, v, shape, seen))))
+    })?;
+    Tensor::from_vec(y, (batch, queries, width), &Device::Cpu)
 }
 
-/// `[B, T, n·D] → n` tensors `[B, H, T, d]`.
-pub(crate) fn split_heads(x: &Tensor, parts: usize, heads: usize) -> CandleResult<Vec<Tensor>> {
-    let (batch, tokens, width) = x.dims3()?;
-    let x = x.reshape((batch, tokens, parts, heads, width / parts / heads))?;
-    let x = x.permute((2, 0, 3, 1, 4))?.contiguous()?;
-    (0..parts).map(|part| x.get(part)).collect()
+/// Calls `f` with the values of `[B, T, D]`, which may be a part of `[B, T, wider]`.
+fn with_heads<T>(x: &Tensor, f: impl FnOnce(Heads<'_>) -> CandleResult<T>) -> CandleResult<T> {
+    let (_, tokens, _) = x.dims3()?;
+    let (storage, layout) = x.storage_and_layout();
+    let &[row, stride, 1] = layout.stride() else { bail!("heads are not side by side") };
+    let Storage::Cpu(CpuStorage::F32(values)) = &*storage else { bail!("heads are not f32") };
+    if row != tokens * stride {
+        bail!("tokens of one row do not follow those of the one before");
+    }
+    f(Heads { values, tokens, stride, offset: layout.start_offset() })
+}
+
+fn masked_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    seen: Seen<'_>,
+) -> CandleResult<Tensor> {
+    let (batch, queries, width) = q.dims3()?;
+    let keys = k.dim(1)?;
+    let split = |x: &Tensor, tokens| {
+        x.reshape((batch, tokens, heads, width / heads))?.transpose(1, 2)?.contiguous()
+    };
+    let scale = ((width / heads) as f64).powf(-0.5);
+    let mut scores = (split(q, queries)?.matmul(&split(k, keys)?.t()?)? * scale)?;
+    if !matches!(seen, Seen::All) {
+        let hidden = |b: usize, t: usize, s: usize| {
+            if s < seen.of(b, t, keys) { 0.0 } else { f32::NEG_INFINITY }
+        };
+        let mask: Vec<f32> = (0..batch * queries * keys)
+            .map(|n| hidden(n / keys / queries, n / keys % queries, n % keys))
+            .collect();
+        let mask = Tensor::from_vec(mask, (batch, 1, queries, keys), q.device())?;
+        scores = scores.broadcast_add(&mask.to_dtype(scores.dtype())?)?;
+    }
+    let weights = candle_nn::ops::softmax_last_dim(&scores)?;
+    weights.matmul(&split(v, keys)?)?.transpose(1, 2)?.reshape((batch, queries, width))
+}
+
+/// Part `n` of tensors side by side, `[.., n·width..(n + 1)·width]`.
+pub(crate) fn part(x: &Tensor, n: usize, width: usize) -> CandleResult<Tensor> {
+    x.narrow(D::Minus1, n * width, width)
 }
 
 /// Pictures cut into square patches, each patch a linear layer away from its token.
@@ -205,17 +324,25 @@ impl PatchEmbedding {
         let weight =
             at.tensor("weight", &[width, 3, patch, patch])?.reshape((width, 3 * patch * patch))?;
         let bias = if with_bias { Some(at.tensor("bias", &[width])?) } else { None };
-        Ok(Self { linear: Linear::new(weight, bias), patch })
+        Ok(Self { linear: Linear::new(&weight, bias.as_ref())?, patch })
     }
 
     /// `[B, 3, S, S] → [B, (S/p)², D]`, patches row by row. Rows that fill no patch are left out.
     pub(crate) fn forward(&self, pixels: &Tensor) -> CandleResult<Tensor> {
         let (batch, _, height, width) = pixels.dims4()?;
         let (p, rows, columns) = (self.patch, height / self.patch, width / self.patch);
-        let cut = pixels.narrow(2, 0, rows * p)?.narrow(3, 0, columns * p)?.contiguous()?;
-        let patches =
-            cut.reshape(&[batch, 3, rows, p, columns, p])?.permute(vec![0, 2, 4, 1, 3, 5])?;
-        self.linear.forward(&patches.reshape((batch, rows * columns, 3 * p * p))?)
+        let shape = (batch, rows * columns, 3 * p * p);
+        let patches = if pixels.device().is_cpu() {
+            let patches =
+                with_values(pixels, |pixels| Ok(kernels::patches(pixels, (height, width), p)))?;
+            Tensor::from_vec(patches, shape, &Device::Cpu)?
+        } else {
+            let cut = pixels.narrow(2, 0, rows * p)?.narrow(3, 0, columns * p)?.contiguous()?;
+            cut.reshape(&[batch, 3, rows, p, columns, p])?
+                .permute(vec![0, 2, 4, 1, 3, 5])?
+                .reshape(shape)?
+        };
+        self.linear.forward(&patches)
     }
 }
 
@@ -230,15 +357,34 @@ pub(crate) fn with_class_token(
     Tensor::cat(&[&class.contiguous()?, patches], 1)?.broadcast_add(positions)
 }
 
-/// `[0 … 0 -∞ …]`, shape `[T, T]`: position t sees positions 0..=t.
-pub(crate) fn causal_mask(tokens: usize, device: &candle_core::Device) -> CandleResult<Tensor> {
-    let mask: Vec<f32> = (0..tokens)
-        .flat_map(|t| (0..tokens).map(move |s| if s <= t { 0.0 } else { f32::NEG_INFINITY }))
-        .collect();
-    Tensor::from_vec(mask, (tokens, tokens), device)
+/// The first of the tokens: `[B, T, D] → [B, D]`.
+pub(crate) fn first_token(x: &Tensor) -> CandleResult<Tensor> {
+    x.narrow(1, 0, 1)?.squeeze(1)
 }
 
-/// The first of the last-dimension's tokens: `[B, T, D] → [B, D]`.
-pub(crate) fn first_token(x: &Tensor) -> CandleResult<Tensor> {
-    x.narrow(D::Minus2, 0, 1)?.squeeze(D::Minus2)
+/// Rows of token ids, the shorter ones padded with zero: `[B, T]` as one list, and T.
+pub(crate) fn padded(texts: &[Vec<u32>]) -> (Vec<u32>, usize) {
+    let length = texts.iter().map(Vec::len).max().unwrap_or(0);
+    let pad = std::iter::repeat(0);
+    (
+        texts.iter().flat_map(|ids| ids.iter().copied().chain(pad.clone()).take(length)).collect(),
+        length,
+    )
+}
+
+/// Embeddings of token ids and of their positions, `[B, T, D]`.
+pub(crate) fn embedded(
+    ids: Vec<u32>,
+    (batch, length): (usize, usize),
+    words: &Tensor,
+    positions: &Tensor,
+) -> CandleResult<Tensor> {
+    let ids = Tensor::from_vec(ids, batch * length, words.device())?;
+    let words = words.index_select(&ids, 0)?.reshape((batch, length, words.dim(1)?))?;
+    words.broadcast_add(&positions.narrow(0, 0, length)?)
+}
+
+/// Features as the caller sees them: f32 on the CPU.
+pub(crate) fn rows(features: &Tensor) -> CandleResult<Vec<Vec<f32>>> {
+    features.to_dtype(DType::F32)?.to_vec2()
 }

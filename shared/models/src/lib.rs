@@ -16,6 +16,7 @@ mod hub;
 mod image;
 mod kernels;
 mod layers;
+mod pre_norm;
 mod source;
 mod text;
 mod weights;

@@ -1,4 +1,4 @@
-//! config.json of Hugging Face's `BlipForConditionalGeneration`.
+//! config.json of Hugging Face's BLIP models.
 
 use serde::Deserialize;
 
@@ -12,6 +12,8 @@ use crate::{
 pub(crate) struct BlipConfig {
     pub(crate) text_config: TextConfig,
     pub(crate) vision_config: VisionConfig,
+    /// The dimension of a dual encoder's features.
+    pub(crate) image_text_hidden_size: usize,
     tie_word_embeddings: bool,
 }
 
@@ -43,6 +45,7 @@ impl Default for BlipConfig {
         Self {
             text_config: TextConfig::default(),
             vision_config: VisionConfig::default(),
+            image_text_hidden_size: 256,
             tie_word_embeddings: true,
         }
     }

@@ -1,8 +1,12 @@
-//! BLIP as a captioner, as Hugging Face's `BlipForConditionalGeneration` computes it.
-//! Token ids out; `captioner` makes sentences of them.
+//! BLIP as a captioner, as Hugging Face's `BlipForConditionalGeneration` computes it, and as a dual
+//! encoder (`retrieval`). Token ids in and out; sentences are `captioner`'s and `text`'s matter.
 
+mod beam;
+mod bert;
 mod config;
 mod decoder;
+mod retrieval;
+mod text_encoder;
 mod vision;
 mod write;
 
@@ -14,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 
 pub(crate) use config::BlipConfig;
 use decoder::{Decoder, Look};
+pub(crate) use retrieval::BlipRetrieval;
 use vision::VisionTower;
 use write::{Choice, Frame, write};
 

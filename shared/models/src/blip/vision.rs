@@ -1,13 +1,13 @@
-//! BLIP's picture tower: pixels to the hidden states that the decoder attends to.
+//! BLIP's picture tower: pixels to hidden states, the class token first.
 
 use candle_core::{Result as CandleResult, Tensor};
 
 use super::config::VisionConfig;
 use crate::{
     error::ModelError,
-    layers::{
-        FeedForward, LayerNorm, Linear, PatchEmbedding, attention, split_heads, with_class_token,
-    },
+    kernels::Seen,
+    layers::{FeedForward, LayerNorm, Linear, PatchEmbedding, first_token, with_class_token},
+    pre_norm::PreNormLayer,
     weights::Scope,
 };
 
@@ -16,7 +16,7 @@ pub(super) struct VisionTower {
     patches: PatchEmbedding,
     class: Tensor,
     positions: Tensor,
-    layers: Vec<Layer>,
+    layers: Vec<PreNormLayer>,
     norm_after: LayerNorm,
 }
 
@@ -34,7 +34,7 @@ impl VisionTower {
             class: embeddings.tensor("class_embedding", &[1, 1, width])?,
             positions: embeddings.tensor("position_embedding", &[1, tokens, width])?,
             layers: (0..config.num_hidden_layers)
-                .map(|n| Layer::load(&at.at("encoder.layers").at(n), config))
+                .map(|n| layer(&at.at("encoder.layers").at(n), config))
                 .collect::<Result<_, _>>()?,
             norm_after: LayerNorm::load(&at.at("post_layernorm"), width, config.layer_norm_eps)?,
         })
@@ -42,44 +42,37 @@ impl VisionTower {
 
     /// `[B, 3, S, S] → [B, N + 1, D]`, the class token first.
     pub(super) fn forward(&self, pixels: &Tensor) -> CandleResult<Tensor> {
-        let mut x = with_class_token(&self.patches.forward(pixels)?, &self.class, &self.positions)?;
-        for layer in &self.layers {
-            x = layer.forward(&x)?;
-        }
+        let x = self.through(&self.layers, pixels)?;
         self.norm_after.forward(&x)
     }
-}
 
-#[derive(Debug)]
-struct Layer {
-    norm_1: LayerNorm,
-    query_key_value: Linear,
-    output: Linear,
-    norm_2: LayerNorm,
-    feed_forward: FeedForward,
-    heads: usize,
-}
-
-impl Layer {
-    fn load(at: &Scope<'_>, config: &VisionConfig) -> Result<Self, ModelError> {
-        let (width, inner) = (config.hidden_size, config.intermediate_size);
-        let first = Linear::load(&at.at("mlp.fc1"), width, inner)?;
-        let second = Linear::load(&at.at("mlp.fc2"), inner, width)?;
-        Ok(Self {
-            norm_1: LayerNorm::load(&at.at("layer_norm1"), width, config.layer_norm_eps)?,
-            query_key_value: Linear::load(&at.at("self_attn.qkv"), width, 3 * width)?,
-            output: Linear::load(&at.at("self_attn.projection"), width, width)?,
-            norm_2: LayerNorm::load(&at.at("layer_norm2"), width, config.layer_norm_eps)?,
-            feed_forward: FeedForward::new(first, config.hidden_act, second),
-            heads: config.num_attention_heads,
-        })
+    /// The class token alone, `[B, 3, S, S] → [B, D]`.
+    pub(super) fn class_token(&self, pixels: &Tensor) -> CandleResult<Tensor> {
+        let Some((last, layers)) = self.layers.split_last() else {
+            return first_token(&self.forward(pixels)?);
+        };
+        let x = self.through(layers, pixels)?;
+        let class = x.narrow(1, 0, 1)?.contiguous()?;
+        let class = last.forward_one(&x, &class, Seen::All)?;
+        self.norm_after.forward(&first_token(&class)?)
     }
 
-    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let parts =
-            split_heads(&self.query_key_value.forward(&self.norm_1.forward(x)?)?, 3, self.heads)?;
-        let attended = attention(&parts[0], &parts[1], &parts[2], None)?;
-        let x = self.output.forward_onto(&attended, x)?;
-        self.feed_forward.forward_onto(&self.norm_2.forward(&x)?, &x)
+    fn through(&self, layers: &[PreNormLayer], pixels: &Tensor) -> CandleResult<Tensor> {
+        let x = with_class_token(&self.patches.forward(pixels)?, &self.class, &self.positions)?;
+        layers.iter().try_fold(x, |x, layer| layer.forward(&x, Seen::All))
     }
+}
+
+fn layer(at: &Scope<'_>, config: &VisionConfig) -> Result<PreNormLayer, ModelError> {
+    let (width, inner) = (config.hidden_size, config.intermediate_size);
+    let first = Linear::load(&at.at("mlp.fc1"), width, inner)?;
+    let second = Linear::load(&at.at("mlp.fc2"), inner, width)?;
+    Ok(PreNormLayer {
+        norm_1: LayerNorm::load(&at.at("layer_norm1"), width, config.layer_norm_eps)?,
+        query_key_value: Linear::load(&at.at("self_attn.qkv"), width, 3 * width)?,
+        output: Linear::load(&at.at("self_attn.projection"), width, width)?,
+        norm_2: LayerNorm::load(&at.at("layer_norm2"), width, config.layer_norm_eps)?,
+        feed_forward: FeedForward::new(first, config.hidden_act, second),
+        heads: config.num_attention_heads,
+    })
 }

@@ -2,13 +2,12 @@
 
 use candle_core::{Result as CandleResult, Tensor};
 
-use super::{
-    config::VisionConfig,
-    layer::{Layer, LayerShape},
-};
+use super::{config::VisionConfig, layer};
 use crate::{
     error::ModelError,
+    kernels::Seen,
     layers::{LayerNorm, Linear, PatchEmbedding, first_token, with_class_token},
+    pre_norm::PreNormLayer,
     weights::Scope,
 };
 
@@ -18,7 +17,7 @@ pub(super) struct VisionTower {
     class: Tensor,
     positions: Tensor,
     norm_before: LayerNorm,
-    layers: Vec<Layer>,
+    layers: Vec<PreNormLayer>,
     norm_after: LayerNorm,
     projection: Linear,
 }
@@ -32,13 +31,6 @@ impl VisionTower {
         let (at, width) = (root.at("vision_model"), config.hidden_size);
         let embeddings = at.at("embeddings");
         let tokens = (config.image_size / config.patch_size).pow(2) + 1;
-        let shape = LayerShape {
-            width,
-            inner: config.intermediate_size,
-            heads: config.num_attention_heads,
-            activation: config.hidden_act,
-            epsilon: config.layer_norm_eps,
-        };
         Ok(Self {
             patches: PatchEmbedding::load(
                 &embeddings.at("patch_embedding"),
@@ -51,7 +43,7 @@ impl VisionTower {
             // The misspelt name is the published one.
             norm_before: LayerNorm::load(&at.at("pre_layrnorm"), width, config.layer_norm_eps)?,
             layers: (0..config.num_hidden_layers)
-                .map(|n| Layer::load(&at.at("encoder.layers").at(n), shape))
+                .map(|n| layer::load(&at.at("encoder.layers").at(n), config.into()))
                 .collect::<Result<_, _>>()?,
             norm_after: LayerNorm::load(&at.at("post_layernorm"), width, config.layer_norm_eps)?,
             projection: Linear::load_without_bias(&root.at("visual_projection"), width, dim)?,
@@ -64,11 +56,11 @@ impl VisionTower {
         let mut x = self.norm_before.forward(&x)?;
         if let Some((last, layers)) = self.layers.split_last() {
             for layer in layers {
-                x = layer.forward(&x, None)?;
+                x = layer.forward(&x, Seen::All)?;
             }
             // Only the class token is read after the last layer.
             let class = x.narrow(1, 0, 1)?.contiguous()?;
-            x = last.forward_one(&x, &class, None)?;
+            x = last.forward_one(&x, &class, Seen::All)?;
         }
         self.projection.forward(&self.norm_after.forward(&first_token(&x)?)?)
     }
