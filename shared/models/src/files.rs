@@ -136,11 +136,6 @@ impl ModelFiles {
         })
     }
 
-    /// Whether this is a checkpoint of Salesforce's, which comes without a tokenizer.
-    pub(crate) fn is_checkpoint(&self) -> bool {
-        matches!(self.weights, WeightsFiles::Checkpoint(_))
-    }
-
     /// `file` with the place it is in, for error texts.
     pub(crate) fn path(&self, file: &str) -> String {
         format!("{}/{file}", self.place)
@@ -276,4 +271,18 @@ fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
 
 fn unreadable(path: &Path, source: io::Error) -> ModelError {
     ModelError::Read { file: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_depends_on_the_recipe_of_the_pixels() {
+        let files = ModelFiles::find(&ModelSource::Bundled, Role::Encoder).unwrap();
+        let id = files.id("").unwrap();
+        assert!(id.as_str().starts_with("bundled-clip:"));
+        assert_ne!(files.id("published").unwrap(), id);
+        assert_eq!(files.load(&Device::Cpu, "", |_| Ok(())).unwrap().1, id);
+    }
 }

@@ -134,7 +134,7 @@ pub(crate) fn preprocessor() -> Value {
 fn patch_size(weights: &Weights) -> Result<usize, ModelError> {
     let name = "vision_model.embeddings.patch_embedding.weight";
     let [_, _, _, side] = dimensions(weights, name)?;
-    if side > 0 && IMAGE_SIZE % side == 0 {
+    if side > 0 && IMAGE_SIZE.is_multiple_of(side) {
         return Ok(side);
     }
     let reason = format!("patches of {side} pixels do not fill a picture of {IMAGE_SIZE}");
@@ -142,7 +142,7 @@ fn patch_size(weights: &Weights) -> Result<usize, ModelError> {
 }
 
 fn heads(weights: &Weights, width: usize) -> Result<usize, ModelError> {
-    if width > 0 && width % HEAD_WIDTH == 0 {
+    if width > 0 && width.is_multiple_of(HEAD_WIDTH) {
         return Ok(width / HEAD_WIDTH);
     }
     let reason = format!("a width of {width} cannot be split into heads of {HEAD_WIDTH}");
