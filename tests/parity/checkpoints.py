@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import processors
 from transformers import (
+    BertTokenizer,
     BlipConfig,
     BlipForConditionalGeneration,
     BlipForImageTextRetrieval,
@@ -24,7 +25,6 @@ from transformers import (
     CLIPImageProcessorPil,
     CLIPModel,
 )
-from transformers import BertTokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VOCABULARY = ROOT / "shared/models/vocabularies/bert-base-uncased.txt"
@@ -101,7 +101,7 @@ def randomise(model, seed):
     """As the fixtures', with more of the input and less of what is the same for every input."""
     model = fixtures.randomise(model, seed)
     for name, parameter in model.named_parameters():
-        if "class_embedding" in name or "position_embedding" in name:
+        if name.endswith("bias") or "class_embedding" in name or "position_embedding" in name:
             parameter.data *= 0.3
         elif "patch_embedding.weight" in name:
             parameter.data *= 3

@@ -22,8 +22,9 @@ LARGE_HEADS = dict(vision=dict(hidden_size=64, num_attention_heads=8), text=dict
 SALESFORCE = dict(vision=dict(hidden_size=128, image_size=384, patch_size=16, layer_norm_eps=1e-6), text=dict(hidden_size=64))
 
 
-def write(folder, expected, **facts):
-    expected = dict(**facts, texts=TEXTS, **expected)
+def write(folder, expected, paths, **facts):
+    pictures = [path.name for path in paths]
+    expected = dict(**facts, pictures=pictures, texts=TEXTS, **expected)
     (folder / "expected.json").write_text(json.dumps(expected))
     print("made", folder, flush=True)
 
@@ -37,7 +38,7 @@ def make(folder, made, format, dtype, paths, expect, role):
     processor.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     FORMATS[format](tensors, folder)
-    write(folder, expect(model, tokenizer, processor, paths, folder.name), role=role, model=".")
+    write(folder, expect(model, tokenizer, processor, paths, folder.name), paths, role=role, model=".")
 
 
 def make_clip(folder, made, format, dtype, paths):
@@ -78,7 +79,7 @@ def make_salesforce(folder, seed, dtype, paths, grid, sizes, packed=False):
         tensors = {name: tensor if "patch" in name else packed_view(tensor) for name, tensor in tensors.items()}
     save_salesforce(tensors, folder / "model.pth", pretraining=grid != 24)
     expected = retrieval_features(model, bert_base_uncased(), published_pixels(opened(paths), 384), folder.name)
-    write(folder, expected, role="encoder", model="model.pth", names=sorted(model.state_dict()))
+    write(folder, expected, paths, role="encoder", model="model.pth", names=sorted(model.state_dict()))
 
 
 def pack(model, seed):
@@ -175,7 +176,7 @@ def committed():
     processor.save_pretrained(base)
     tokenizer.save(str(base / "tokenizer.json"))
     expected = clip_features(model, tokenizer, processor, paths, "formats")
-    write(base, expected, pictures=[path.name for path in paths])
+    write(base, expected, paths)
     for format, save in FORMATS.items():
         (formats / format).mkdir()
         save(tensors, formats / format)
