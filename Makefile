@@ -40,6 +40,29 @@ up: .build/nats.done build ## Keep NATS and all workers running (Ctrl-C stops)
 test: setup build ## Run every test
 	@PYTHONPATH=$(CURDIR)/.build/python cargo test --release --locked --workspace --lib --bins --tests
 
+# Python with what tests/parity/requirements.txt names: $PYTHON, or an environment of its own.
+PYTHON ?= python3
+PARITY := .build/parity
+PARITY_SEED ?= $(shell date +%s)
+
+# Holds the path of the Python to use.
+.build/parity-python: tests/parity/requirements.txt
+	@mkdir -p .build
+	@if $(PYTHON) -c 'import torch, transformers' 2>/dev/null; then \
+	    $(PYTHON) -c 'import sys; print(sys.executable)' > $@; \
+	else \
+	    $(PYTHON) -m venv .build/parity-venv && \
+	    .build/parity-venv/bin/pip install --quiet --requirement tests/parity/requirements.txt && \
+	    echo .build/parity-venv/bin/python > $@; \
+	fi
+
+.PHONY: parity
+parity: .build/parity-python build ## Compare fresh random checkpoints with the original (5 GB of disk)
+	@rm -rf $(PARITY)
+	@$$(cat $<) tests/parity/make.py --out $(PARITY) --seed $(PARITY_SEED) --real
+	@$$(cat $<) tests/parity/check.py --weimocir $(WEIMOCIR) $(PARITY)
+	@rm -rf $(PARITY)
+
 .PHONY: lint
 lint: cargo ## Check format and lints
 	@cargo fmt --all --check

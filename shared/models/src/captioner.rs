@@ -40,9 +40,10 @@ impl Captioner {
         let preprocessor = Preprocessor::from_json(&files.preprocessor, &files.path(PREPROCESSOR))?;
         let side = config.vision_config.image_size;
         preprocessor.check_size((side, side), &files.path(PREPROCESSOR))?;
+        let (blip, id) = files.load(&device, "", |weights| Blip::load(weights, &config))?;
         let captioner = Self {
-            blip: Blip::load(&files.weights(&device)?, &config)?,
-            id: files.id()?,
+            blip,
+            id,
             tokenizer: TextTokenizer::load(&files)?,
             preprocessor: Arc::new(preprocessor),
             device,

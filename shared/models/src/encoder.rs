@@ -55,9 +55,10 @@ impl Encoder {
         let preprocessor = Preprocessor::from_json(&files.preprocessor, &files.path(PREPROCESSOR))?;
         let side = config.vision().image_size;
         preprocessor.check_size((side, side), &files.path(PREPROCESSOR))?;
+        let (clip, id) = files.load(&device, "", |weights| Clip::load(weights, &config))?;
         let encoder = Self {
-            clip: Clip::load(&files.weights(&device)?, &config)?,
-            id: files.id()?,
+            clip,
+            id,
             dim: config.projection_dim,
             default_weights: if *source == ModelSource::Bundled {
                 bundled::WEIGHTS

@@ -13,7 +13,7 @@ pub enum TextError {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error(
-        "model source \"{given}\" is neither \"bundled\", an existing folder, nor \"organisation/name[@revision]\""
+        "model source \"{given}\" is neither \"bundled\", an existing folder or .pth file, nor \"organisation/name[@revision]\""
     )]
     UnknownSource { given: String },
     #[error("cannot read {file}")]
@@ -35,6 +35,19 @@ pub enum ModelError {
     MissingTensor { file: String, name: String },
     #[error("tensor \"{name}\" of {file} has shape {found:?}, expected {expected:?}")]
     TensorShape { file: String, name: String, found: Vec<usize>, expected: Vec<usize> },
+    #[error("{file} and {other} both have a tensor \"{name}\"")]
+    DuplicateTensor { file: String, other: String, name: String },
+    #[error(
+        "{file} has tensors that the model does not use: {}; the configuration is another model's",
+        listed(names)
+    )]
+    ExtraTensors { file: String, names: Vec<String> },
+    #[error(
+        "tensor \"{name}\" of {file} has values of type {found}, expected floating-point numbers"
+    )]
+    TensorType { file: String, name: String, found: String },
+    #[error("tensor \"{name}\" of {file} has values that are infinite or not a number")]
+    NotFinite { file: String, name: String },
     #[error("device {device} is not available: {reason}")]
     Device { device: String, reason: String },
     #[error(
@@ -59,4 +72,12 @@ impl From<candle_core::Error> for ModelError {
     fn from(error: candle_core::Error) -> Self {
         Self::Compute(Box::new(error))
     }
+}
+
+/// The first names and the number of the others.
+fn listed(names: &[String]) -> String {
+    let (shown, others) = names.split_at(names.len().min(3));
+    let shown: Vec<String> = shown.iter().map(|name| format!("\"{name}\"")).collect();
+    let shown = shown.join(", ");
+    if others.is_empty() { shown } else { format!("{shown} and {} more", others.len()) }
 }

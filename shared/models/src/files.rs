@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::File,
-    io,
+    io::{self, BufReader},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use weimocir_domain::ModelId;
 
-use crate::{bundled, error::ModelError, hub::Repository, source::ModelSource, weights::Weights};
+use crate::{
+    bundled,
+    error::ModelError,
+    hub::Repository,
+    source::ModelSource,
+    weights::{Weights, salesforce},
+};
 
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
@@ -20,6 +26,10 @@ pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS_PICKLE: &str = "pytorch_model.bin";
+const WEIGHTS_PICKLE_INDEX: &str = "pytorch_model.bin.index.json";
+
+/// Bytes that are hashed at once; because fewer are slower.
+const HASHED_AT_ONCE: usize = 1 << 20;
 
 /// Which of the bundled models is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +54,7 @@ pub(crate) struct ModelFiles {
 enum WeightsFiles {
     Bundled(&'static [u8]),
     OnDisk(Vec<PathBuf>),
+    Checkpoint(PathBuf),
 }
 
 impl ModelFiles {
@@ -64,6 +75,7 @@ impl ModelFiles {
                 let name = repository.rsplit('/').next().unwrap_or(repository);
                 Self::collect(name.to_owned(), source.to_string(), |file| hub.fetch(file))
             }
+            ModelSource::Checkpoint(path) => Self::checkpoint(path, role),
         }
     }
 
@@ -80,6 +92,25 @@ impl ModelFiles {
             preprocessor: files.preprocessor.to_vec(),
             weights: WeightsFiles::Bundled(files.weights),
         }
+    }
+
+    /// A checkpoint of Salesforce's: its configuration follows from its tensors, and the tokenizer
+    /// and the preprocessing are BLIP's own.
+    fn checkpoint(path: &Path, role: Role) -> Result<Self, ModelError> {
+        let place = path.display().to_string();
+        let weights = salesforce::open(path, place.clone(), &Device::Cpu)?;
+        let text = match role {
+            Role::Encoder => salesforce::TEXT_ENCODER,
+            Role::Captioner => salesforce::TEXT_DECODER,
+        };
+        Ok(Self {
+            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            place,
+            config: salesforce::config(&weights, text)?.to_string().into_bytes(),
+            tokenizer: Vec::new(),
+            preprocessor: salesforce::preprocessor().to_string().into_bytes(),
+            weights: WeightsFiles::Checkpoint(path.to_owned()),
+        })
     }
 
     /// `find` gives the path of a file, or none if the place has no such file.
@@ -135,52 +166,83 @@ impl ModelFiles {
         serde_json::from_slice(&self.config).map_err(invalid)
     }
 
+    /// What `load` makes of the weights, and the model's id.
+    ///
+    /// The id takes a second pass over the files, which another thread makes meanwhile.
+    pub(crate) fn load<T>(
+        &self,
+        device: &Device,
+        recipe: &str,
+        load: impl FnOnce(&Weights) -> Result<T, ModelError>,
+    ) -> Result<(T, ModelId), ModelError> {
+        let weights = self.weights(device)?;
+        std::thread::scope(|threads| {
+            let id = threads.spawn(|| self.id(recipe));
+            let model = load(&weights)?;
+            let id = id.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok((model, id))
+        })
+    }
+
     pub(crate) fn weights(&self, device: &Device) -> Result<Weights, ModelError> {
         match &self.weights {
             WeightsFiles::Bundled(bytes) => Weights::from_static(bytes, self.path(WEIGHTS), device),
-            WeightsFiles::OnDisk(paths) => {
-                let first = paths.first().and_then(|path| path.file_name()).unwrap_or_default();
-                Weights::open(paths, self.path(&first.to_string_lossy()), device)
-            }
+            WeightsFiles::OnDisk(paths) => Weights::open(paths, self.weights_name(paths), device),
+            WeightsFiles::Checkpoint(path) => salesforce::open(path, self.place.clone(), device),
         }
     }
 
-    /// The short name and the first 12 hexadecimal digits of SHA-256 over every file: what changes
-    /// an embedding changes the id.
-    pub(crate) fn id(&self) -> Result<ModelId, ModelError> {
+    fn weights_name(&self, paths: &[PathBuf]) -> String {
+        let name =
+            |path: &PathBuf| self.path(&path.file_name().unwrap_or_default().to_string_lossy());
+        match paths {
+            [first, .., last] => format!("{} to {}", name(first), name(last)),
+            _ => paths.first().map_or_else(|| self.place.clone(), name),
+        }
+    }
+
+    /// The short name and the first 12 hexadecimal digits of SHA-256 over every file and the
+    /// recipe by which pictures become pixels, empty where the files say it: what changes an
+    /// embedding changes the id.
+    pub(crate) fn id(&self, recipe: &str) -> Result<ModelId, ModelError> {
         let mut hash = Sha256::new();
         match &self.weights {
             WeightsFiles::Bundled(bytes) => hash.update(bytes),
             WeightsFiles::OnDisk(paths) => {
-                for path in paths {
-                    let copied =
-                        File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash));
-                    copied.map_err(|source| unreadable(path, source))?;
-                }
+                paths.iter().try_for_each(|path| hash_file(path, &mut hash))?;
             }
+            WeightsFiles::Checkpoint(path) => hash_file(path, &mut hash)?,
         }
         for part in [&self.config, &self.preprocessor, &self.tokenizer] {
             hash.update(part);
         }
+        hash.update(recipe);
         let digits: String =
             hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         Ok(ModelId::new(format!("{}:{digits}", self.name)))
     }
 }
 
-/// One safetensors file, the shards that an index names, or a PyTorch pickle.
+fn hash_file(path: &Path, hash: &mut Sha256) -> Result<(), ModelError> {
+    let copied = File::open(path)
+        .and_then(|file| io::copy(&mut BufReader::with_capacity(HASHED_AT_ONCE, file), hash));
+    copied.map_err(|source| unreadable(path, source))?;
+    Ok(())
+}
+
+/// The first that is there of: a safetensors file, the shards that an index names, and the same as
+/// PyTorch saves them.
 fn find_weights(
     find: &impl Fn(&str) -> Result<Option<PathBuf>, ModelError>,
     required: &impl Fn(&str) -> Result<PathBuf, ModelError>,
 ) -> Result<Vec<PathBuf>, ModelError> {
-    if let Some(path) = find(WEIGHTS)? {
-        return Ok(vec![path]);
-    }
-    if let Some(path) = find(WEIGHTS_INDEX)? {
-        return shards(&path)?.iter().map(|shard| required(shard)).collect();
-    }
-    if let Some(path) = find(WEIGHTS_PICKLE)? {
-        return Ok(vec![path]);
+    for (whole, index) in [(WEIGHTS, WEIGHTS_INDEX), (WEIGHTS_PICKLE, WEIGHTS_PICKLE_INDEX)] {
+        if let Some(path) = find(whole)? {
+            return Ok(vec![path]);
+        }
+        if let Some(path) = find(index)? {
+            return shards(&path)?.iter().map(|shard| required(shard)).collect();
+        }
     }
     required(WEIGHTS).map(|path| vec![path])
 }
@@ -209,4 +271,18 @@ fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
 
 fn unreadable(path: &Path, source: io::Error) -> ModelError {
     ModelError::Read { file: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_depends_on_the_recipe_of_the_pixels() {
+        let files = ModelFiles::find(&ModelSource::Bundled, Role::Encoder).unwrap();
+        let id = files.id("").unwrap();
+        assert!(id.as_str().starts_with("bundled-clip:"));
+        assert_ne!(files.id("published").unwrap(), id);
+        assert_eq!(files.load(&Device::Cpu, "", |_| Ok(())).unwrap().1, id);
+    }
 }

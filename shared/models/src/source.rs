@@ -4,19 +4,22 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use crate::error::ModelError;
 
-/// The bundled model, a folder, or a repository of the Hugging Face hub.
+/// The bundled model, a folder, a checkpoint, or a repository of the Hugging Face hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelSource {
     /// The small model inside this program.
     Bundled,
     /// A folder with config.json, tokenizer.json, preprocessor_config.json and the weights.
     Folder(PathBuf),
+    /// A BLIP checkpoint as Salesforce published it: one .pth file, and nothing beside it.
+    Checkpoint(PathBuf),
     /// `organisation/name`, at a branch, tag or commit.
     Hub { repository: String, revision: String },
 }
 
 impl ModelSource {
-    /// Reads `bundled`, the path of an existing folder, or `organisation/name[@revision]`.
+    /// Reads `bundled`, the path of an existing folder or .pth file, or
+    /// `organisation/name[@revision]`.
     ///
     /// # Errors
     /// The text is none of them.
@@ -27,6 +30,12 @@ impl ModelSource {
         let path = PathBuf::from(text);
         if path.is_dir() {
             return Ok(Self::Folder(path));
+        }
+        if path.extension().is_some_and(|extension| extension == "pth") {
+            return match path.is_file() {
+                true => Ok(Self::Checkpoint(path)),
+                false => Err(ModelError::UnknownSource { given: text.to_owned() }),
+            };
         }
         let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
         if is_repository(repository) && !revision.is_empty() {
@@ -51,7 +60,7 @@ impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bundled => f.write_str("bundled"),
-            Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::Folder(path) | Self::Checkpoint(path) => write!(f, "{}", path.display()),
             Self::Hub { repository, revision } => write!(f, "{repository}@{revision}"),
         }
     }
@@ -71,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_three_forms() {
+    fn every_form() {
         let hub = |repository: &str, revision: &str| ModelSource::Hub {
             repository: repository.to_owned(),
             revision: revision.to_owned(),
@@ -87,11 +96,17 @@ mod tests {
             ModelSource::parse(&folder.to_string_lossy()).unwrap(),
             ModelSource::Folder(folder)
         );
+        let file = tempfile::NamedTempFile::with_suffix(".pth").unwrap();
+        assert_eq!(
+            ModelSource::parse(&file.path().to_string_lossy()).unwrap(),
+            ModelSource::Checkpoint(file.path().to_owned())
+        );
     }
 
     #[test]
-    fn anything_else_is_refused_with_the_three_forms_named() {
-        for text in ["", "clip", "./missing/folder", "/missing", "a/b/c", "a/b@", "../x"] {
+    fn anything_else_is_refused_with_the_forms_named() {
+        for text in ["", "clip", "./missing/folder", "/missing", "a/b/c", "a/b@", "../x", "a/b.pth"]
+        {
             let error = ModelSource::parse(text).unwrap_err().to_string();
             assert!(
                 error.contains("bundled") && error.contains("organisation/name"),

@@ -22,7 +22,10 @@ pub(crate) use retrieval::BlipRetrieval;
 use vision::VisionTower;
 use write::{Choice, Frame, write};
 
-use crate::{error::ModelError, weights::Weights};
+use crate::{
+    error::ModelError,
+    weights::{Weights, ignorable},
+};
 
 /// As BLIP's authors sample captions.
 const TOP_P: f32 = 0.9;
@@ -45,7 +48,7 @@ pub(crate) struct Blip {
 impl Blip {
     pub(crate) fn load(weights: &Weights, config: &BlipConfig) -> Result<Self, ModelError> {
         let (root, text) = (weights.root(), &config.text_config);
-        Ok(Self {
+        let blip = Self {
             vision: VisionTower::load(&root.at("vision_model"), &config.vision_config)?,
             decoder: Decoder::load(&root.at("text_decoder"), config)?,
             frame: Frame {
@@ -53,7 +56,9 @@ impl Blip {
                 end: text.sep_token_id,
                 limit: LONGEST_CAPTION.min(text.max_position_embeddings),
             },
-        })
+        };
+        weights.finish(ignorable::BLIP_CAPTIONER)?;
+        Ok(blip)
     }
 
     /// Up to `r` different sentences for each picture, as `read` spells them; the greedy one first.

@@ -12,7 +12,10 @@ pub(crate) use config::ClipConfig;
 use text::TextTower;
 use vision::VisionTower;
 
-use crate::{error::ModelError, weights::Weights};
+use crate::{
+    error::ModelError,
+    weights::{Weights, ignorable},
+};
 
 #[derive(Debug)]
 pub(crate) struct Clip {
@@ -23,10 +26,12 @@ pub(crate) struct Clip {
 impl Clip {
     pub(crate) fn load(weights: &Weights, config: &ClipConfig) -> Result<Self, ModelError> {
         let root = weights.root();
-        Ok(Self {
+        let clip = Self {
             vision: VisionTower::load(&root, config.vision(), config.projection_dim)?,
             text: TextTower::load(&root, config.text(), config.projection_dim)?,
-        })
+        };
+        weights.finish(ignorable::CLIP)?;
+        Ok(clip)
     }
 
     /// `[B, 3, S, S] → [B, dim]`, not normalised.

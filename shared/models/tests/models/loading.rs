@@ -65,6 +65,33 @@ fn a_tensor_that_is_missing_or_misshapen_is_named() {
 }
 
 #[test]
+fn a_tensor_that_the_model_does_not_use_is_named() {
+    let layers = |folder: &Path| {
+        replace(folder, "config.json", "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 2");
+    };
+    check_refused(layers, &["model.safetensors", "text_model.encoder.layers.2", "13 more"]);
+}
+
+#[test]
+fn an_index_of_shards_names_files_beside_it() {
+    let index = |names: &'static str| {
+        move |folder: &Path| {
+            fs::remove_file(folder.join("model.safetensors")).unwrap();
+            let index = format!("{{\"weight_map\": {{{names}}}}}");
+            fs::write(folder.join("pytorch_model.bin.index.json"), index).unwrap();
+        }
+    };
+    check_refused(
+        index("\"a\": \"../model.bin\""),
+        &["index.json", "../model.bin", "plain file name"],
+    );
+    check_refused(index("\"a\": \"/etc/passwd\""), &["plain file name"]);
+    check_refused(index("\"a\": \"x.bin\""), &["has no x.bin"]);
+    check_refused(index(""), &["names no shard"]);
+    check_refused(index("1"), &["pytorch_model.bin.index.json is not valid"]);
+}
+
+#[test]
 fn numbers_that_do_not_fit_are_refused() {
     let heads = |folder: &Path| {
         replace(folder, "config.json", "\"num_attention_heads\": 4", "\"num_attention_heads\": 5")

@@ -1,0 +1,74 @@
+//! The same weights in every file format, against Hugging Face's features.
+
+use std::fs;
+
+use crate::common::{bytes, check_close, fixture, json};
+use serde::Deserialize;
+use weimocir_models::{DeviceChoice, Encoder, ModelSource, Pixels};
+
+#[derive(Deserialize)]
+struct Expected {
+    pictures: Vec<String>,
+    texts: Vec<String>,
+    image_features: Vec<Vec<f32>>,
+    text_features: Vec<Vec<f32>>,
+}
+
+/// The encoder of formats/base with the weights of formats/`format`.
+fn encoder(format: &str) -> Encoder {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["base", format] {
+        for entry in fs::read_dir(fixture("formats").join(part)).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    Encoder::load(&ModelSource::Folder(folder.path().to_owned()), DeviceChoice::Cpu).unwrap()
+}
+
+fn check(format: &str) {
+    let expected: Expected = json("formats/base/expected.json");
+    let encoder = encoder(format);
+    let preprocessor = encoder.preprocessor();
+    let picture = |name: &String| preprocessor.pixels(&bytes(&format!("pictures/{name}"))).unwrap();
+    let pixels: Vec<Pixels> = expected.pictures.iter().map(picture).collect();
+    let images = encoder.encode_images(&pixels).unwrap();
+    assert_eq!(images.len(), expected.image_features.len());
+    for (found, expected) in images.iter().zip(&expected.image_features) {
+        check_close(found.values(), expected, 1e-4, 0.99999, format);
+    }
+    let texts = encoder.encode_texts(&expected.texts).unwrap();
+    for (found, expected) in texts.iter().zip(&expected.text_features) {
+        check_close(found.embedding.values(), expected, 1e-4, 0.99999, format);
+    }
+}
+
+#[test]
+fn safetensors() {
+    check("safetensors");
+}
+
+#[test]
+fn safetensors_in_shards() {
+    check("safetensors_shards");
+}
+
+#[test]
+fn a_zip_of_pytorch() {
+    check("bin");
+}
+
+#[test]
+fn zips_of_pytorch_in_shards() {
+    check("bin_shards");
+}
+
+#[test]
+fn a_stream_of_pytorch_before_1_6() {
+    check("bin_stream");
+}
+
+#[test]
+fn transposed_and_shifted_views_in_a_zip_of_pytorch() {
+    check("bin_views");
+}
