@@ -43,7 +43,7 @@ impl Captioner {
         let captioner = Self {
             blip: Blip::load(&files.weights(&device)?, &config)?,
             id: files.id()?,
-            tokenizer: TextTokenizer::load(&files)?,
+            tokenizer: TextTokenizer::load(&files.tokenizer, |file| files.path(file))?,
             preprocessor: Arc::new(preprocessor),
             device,
         };
