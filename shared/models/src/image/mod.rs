@@ -4,6 +4,7 @@
 mod config;
 mod decode;
 mod error;
+mod jpeg;
 mod resample;
 
 use image::RgbImage;
