@@ -44,7 +44,7 @@ impl Captioner {
         let captioner = Self {
             blip,
             id,
-            tokenizer: TextTokenizer::load(&files)?,
+            tokenizer: TextTokenizer::load(&files.tokenizer, |file| files.path(file))?,
             preprocessor: Arc::new(preprocessor),
             device,
         };

@@ -66,7 +66,7 @@ impl Encoder {
                 CLIP_WEIGHTS
             },
             context: config.text().max_position_embeddings,
-            tokenizer: TextTokenizer::load(&files)?,
+            tokenizer: TextTokenizer::load(&files.tokenizer, |file| files.path(file))?,
             preprocessor: Arc::new(preprocessor),
             device,
         };

@@ -17,11 +17,11 @@ use crate::{
     error::ModelError,
     hub::Repository,
     source::ModelSource,
+    text::TokenizerFiles,
     weights::{Weights, salesforce},
 };
 
 pub(crate) const CONFIG: &str = "config.json";
-pub(crate) const TOKENIZER: &str = "tokenizer.json";
 pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
@@ -45,7 +45,7 @@ pub(crate) struct ModelFiles {
     /// What error texts call the place.
     place: String,
     pub(crate) config: Vec<u8>,
-    pub(crate) tokenizer: Vec<u8>,
+    pub(crate) tokenizer: TokenizerFiles,
     pub(crate) preprocessor: Vec<u8>,
     weights: WeightsFiles,
 }
@@ -88,7 +88,7 @@ impl ModelFiles {
             name: name.to_owned(),
             place: name.to_owned(),
             config: files.config.to_vec(),
-            tokenizer: files.tokenizer.to_vec(),
+            tokenizer: TokenizerFiles::Json(files.tokenizer.to_vec()),
             preprocessor: files.preprocessor.to_vec(),
             weights: WeightsFiles::Bundled(files.weights),
         }
@@ -107,7 +107,7 @@ impl ModelFiles {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             place,
             config: salesforce::config(&weights, text)?.to_string().into_bytes(),
-            tokenizer: Vec::new(),
+            tokenizer: TokenizerFiles::Blip,
             preprocessor: salesforce::preprocessor().to_string().into_bytes(),
             weights: WeightsFiles::Checkpoint(path.to_owned()),
         })
@@ -119,16 +119,15 @@ impl ModelFiles {
         place: String,
         find: impl Fn(&str) -> Result<Option<PathBuf>, ModelError>,
     ) -> Result<Self, ModelError> {
-        let required = |file: &str| {
-            find(file)?.ok_or_else(|| ModelError::MissingFile {
-                place: place.clone(),
-                file: file.to_owned(),
-            })
-        };
+        let missing = |file: String| ModelError::MissingFile { place: place.clone(), file };
+        let required = |file: &str| find(file)?.ok_or_else(|| missing(file.to_owned()));
         let text = |file: &str| read(&required(file)?);
         Ok(Self {
             config: text(CONFIG)?,
-            tokenizer: text(TOKENIZER)?,
+            tokenizer: TokenizerFiles::find(|file| {
+                find(file)?.map(|path| read(&path)).transpose()
+            })?
+            .ok_or_else(|| missing(TokenizerFiles::expected()))?,
             preprocessor: text(PREPROCESSOR)?,
             weights: WeightsFiles::OnDisk(find_weights(&find, &required)?),
             name,
@@ -213,7 +212,9 @@ impl ModelFiles {
             }
             WeightsFiles::Checkpoint(path) => hash_file(path, &mut hash)?,
         }
-        for part in [&self.config, &self.preprocessor, &self.tokenizer] {
+        hash.update(&self.config);
+        hash.update(&self.preprocessor);
+        for part in self.tokenizer.contents() {
             hash.update(part);
         }
         hash.update(recipe);

@@ -47,9 +47,21 @@ pub(super) enum Resize {
     To { width: u32, height: u32 },
 }
 
+/// Where a centred crop begins if it cannot be in the middle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Centre {
+    /// Half a pixel before, as Hugging Face does.
+    Down,
+    /// At the even one of both positions, as torchvision does.
+    Even,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Settings {
+    /// A longer side over the shorter that is beyond this is brought to it by black.
+    pub(super) pad_beyond: Option<f64>,
     pub(super) resize: Resize,
+    pub(super) centre: Centre,
     pub(super) filter: Filter,
     /// Width and height of what the model sees.
     pub(super) output: (u32, u32),
@@ -62,6 +74,21 @@ const CLIP_MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const CLIP_DEVIATION: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 
 impl Settings {
+    /// torchvision's shorter side to `side`, bicubic, centre crop, and OpenAI's mean and deviation,
+    /// of the padded picture.
+    pub(super) fn published(side: u32, pad_beyond: Option<f64>) -> Self {
+        Self {
+            pad_beyond,
+            resize: Resize::Shortest(side),
+            centre: Centre::Even,
+            filter: Filter::Bicubic,
+            output: (side, side),
+            rescale: 1.0 / 255.0,
+            mean: CLIP_MEAN.map(|x| x as f32),
+            deviation: CLIP_DEVIATION.map(|x| x as f32),
+        }
+    }
+
     pub(super) fn parse(json: &[u8], file: &str) -> Result<Self, ModelError> {
         let parsed: File = serde_json::from_slice(json).map_err(|e| ModelError::InvalidFile {
             file: file.to_owned(),
@@ -117,7 +144,9 @@ impl Settings {
             ([0.0; 3], [1.0; 3])
         };
         Ok(Self {
+            pad_beyond: None,
             resize,
+            centre: Centre::Down,
             filter,
             output,
             rescale: if parsed.do_rescale {

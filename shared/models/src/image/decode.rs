@@ -1,4 +1,5 @@
-//! Untrusted bytes to upright 8-bit RGB, under limits. Sizes change in `resample`.
+//! Untrusted bytes to upright 8-bit RGB, under limits. `jpeg` has a decoder of its own; sizes change
+//! in `resample`.
 
 use std::{
     io::{Cursor, ErrorKind},
@@ -7,7 +8,7 @@ use std::{
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::error::ImageError;
+use super::{error::ImageError, jpeg};
 
 /// What a picture may cost. Checked before the memory is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,15 +30,16 @@ impl Default for ImageLimits {
 
 impl ImageLimits {
     /// The widest sample is 16-bit RGBA; decoders may hold the picture twice.
-    fn memory(&self) -> u64 {
+    pub(super) fn memory(&self) -> u64 {
         self.pixels * 16
     }
 }
 
 /// The picture as Pillow's `ImageOps.exif_transpose(image).convert("RGB")` gives it: upright, alpha
-/// dropped, grey repeated, the high byte of 16-bit samples. The first frame of an animation.
+/// dropped, grey repeated, the high byte of 16-bit colours. The first frame of an animation.
 ///
-/// 16-bit grey keeps its high byte too, where Pillow clips it to white.
+/// 16-bit grey is clipped at 255, which leaves most such pictures white: a model's original sees
+/// them so too. With alpha it keeps its high byte.
 pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty);
@@ -56,7 +58,14 @@ fn decode_unguarded(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Imag
         .with_guessed_format()
         .map_err(|e| sort(e.into(), limits))?;
     let format = reader.format().ok_or(ImageError::UnknownFormat)?;
-    check_end(format, bytes)?;
+    match format {
+        ImageFormat::Jpeg => return jpeg::decode(bytes, limits),
+        ImageFormat::WebP if !riff_is_whole(bytes) => {
+            let reason = "the file is shorter than its RIFF header says".to_owned();
+            return Err(ImageError::Truncated { reason });
+        }
+        _ => {}
+    }
     let mut allowance = Limits::default();
     allowance.max_alloc = Some(limits.memory());
     reader.limits(allowance.clone());
@@ -70,7 +79,10 @@ fn decode_unguarded(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Imag
     Ok(to_rgb(picture))
 }
 
-fn check_size((width, height): (u32, u32), limits: &ImageLimits) -> Result<(), ImageError> {
+pub(super) fn check_size(
+    (width, height): (u32, u32),
+    limits: &ImageLimits,
+) -> Result<(), ImageError> {
     if width == 0 || height == 0 {
         return Err(ImageError::NoPixels { width, height });
     }
@@ -83,50 +95,22 @@ fn check_size((width, height): (u32, u32), limits: &ImageLimits) -> Result<(), I
     Ok(())
 }
 
-/// Refuses what is cut off where the decoder would not: JPEG's fills the missing part with grey
-/// and says nothing, WebP's calls it corrupt.
-fn check_end(format: ImageFormat, bytes: &[u8]) -> Result<(), ImageError> {
-    let missing = match format {
-        ImageFormat::Jpeg if !jpeg_has_end(bytes) => "the end marker of the JPEG is missing",
-        ImageFormat::WebP if !riff_is_whole(bytes) => {
-            "the file is shorter than its RIFF header says"
-        }
-        _ => return Ok(()),
-    };
-    Err(ImageError::Truncated { reason: missing.to_owned() })
-}
-
+/// Cut-off WebP would be called corrupt by its decoder.
 fn riff_is_whole(bytes: &[u8]) -> bool {
     let length = |b: &[u8]| u64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     bytes.get(4..8).is_some_and(|b| length(b) + 8 <= bytes.len() as u64)
 }
 
-/// Whether an end-of-image marker follows the first scan. Segments before it, which may hold whole
-/// thumbnails, are stepped over by their lengths.
-fn jpeg_has_end(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
-        if marker == 0xff {
-            at += 1;
-            continue;
-        }
-        at += 2 + usize::from(u16::from_be_bytes([high, low]));
-        if marker == 0xda {
-            break;
-        }
-    }
-    bytes.get(at..).is_some_and(|scan| scan.windows(2).any(|pair| pair == [0xff, 0xd9]))
-}
-
 fn to_rgb(picture: DynamicImage) -> RgbImage {
     let high = |sample: u16| (sample >> 8) as u8;
+    let clipped = |sample: u16| sample.min(255) as u8;
     match picture {
         DynamicImage::ImageRgb8(rgb) => rgb,
         DynamicImage::ImageRgba8(rgba) => {
             map(rgba.width(), rgba.height(), rgba.pixels().map(|p| [p[0], p[1], p[2]]))
         }
         DynamicImage::ImageLuma16(grey) => {
-            map(grey.width(), grey.height(), grey.pixels().map(|p| [high(p[0]); 3]))
+            map(grey.width(), grey.height(), grey.pixels().map(|p| [clipped(p[0]); 3]))
         }
         DynamicImage::ImageLumaA16(grey) => {
             map(grey.width(), grey.height(), grey.pixels().map(|p| [high(p[0]); 3]))
@@ -158,9 +142,8 @@ fn sort(error: image::ImageError, limits: &ImageLimits) -> ImageError {
     use image::ImageError as Found;
     let reason = error.to_string();
     let cut_off = || {
-        reason.contains("UnexpectedEof")
-            || reason.contains("nexpected end")
-            || reason.contains("EOF")
+        let reason = reason.to_lowercase();
+        ["unexpectedeof", "unexpected end", "eof"].iter().any(|words| reason.contains(words))
     };
     match &error {
         Found::Limits(_) => ImageError::TooMuchMemory { limit: limits.memory() },

@@ -1,17 +1,18 @@
 //! Bytes of a picture to the numbers a model takes, as Hugging Face's image processors (their
-//! Pillow backend) make them. Needs no model, so it runs on any thread.
+//! Pillow backend) or the paper's published code make them. Needs no model, so it runs on any thread.
 
 mod config;
 mod decode;
 mod error;
+mod jpeg;
 mod resample;
 
 use image::RgbImage;
 
-use config::{Resize, Settings};
+use config::{Centre, Resize, Settings};
 pub use decode::ImageLimits;
 pub use error::ImageError;
-use resample::Span;
+use resample::{Padded, Span};
 
 use crate::error::ModelError;
 
@@ -42,7 +43,10 @@ impl std::fmt::Debug for Pixels {
     }
 }
 
-/// Turns pictures into `Pixels` by a model's preprocessor_config.json.
+/// The published code pads pictures for BLIP to this ratio of the longer side to the shorter.
+const PUBLISHED_RATIO: f64 = 1.25;
+
+/// Turns pictures into `Pixels`, by a model's preprocessor_config.json or as the published code does.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
     settings: Settings,
@@ -57,7 +61,24 @@ impl Preprocessor {
     /// # Errors
     /// Not JSON, or a setting that is not supported.
     pub fn from_json(json: &[u8], file: &str) -> Result<Self, ModelError> {
-        let settings = Settings::parse(json, file)?;
+        Ok(Self::new(Settings::parse(json, file)?))
+    }
+
+    /// The published code's for CLIP: shorter side to `side`, centre crop, OpenAI's mean and
+    /// deviation, whatever the checkpoint's own file says.
+    pub fn published_clip(side: u32) -> Self {
+        Self::new(Settings::published(side, None))
+    }
+
+    /// The published code's for BLIP: black beside pictures longer than 5:4, then as for CLIP.
+    ///
+    /// The original converts to RGB last, here it comes first: pictures with alpha, a palette or
+    /// CMYK are padded and resized as RGB.
+    pub fn published_blip(side: u32) -> Self {
+        Self::new(Settings::published(side, Some(PUBLISHED_RATIO)))
+    }
+
+    fn new(settings: Settings) -> Self {
         let table = |channel: usize| {
             std::array::from_fn(|level| {
                 let value = (level as f64 * settings.rescale) as f32;
@@ -65,7 +86,7 @@ impl Preprocessor {
             })
         };
         let tables = Box::new(std::array::from_fn(table));
-        Ok(Self { settings, limits: ImageLimits::default(), tables })
+        Self { settings, limits: ImageLimits::default(), tables }
     }
 
     #[must_use]
@@ -103,14 +124,20 @@ impl Preprocessor {
 
     /// The picture at the model's size.
     fn fit(&self, picture: &RgbImage) -> RgbImage {
-        let (width, height) = self.settings.output;
+        let padded = match self.settings.pad_beyond {
+            Some(ratio) => padded(picture, ratio),
+            None => Padded { picture, beside: 0, above: 0 },
+        };
         let (full_width, full_height) = match self.settings.resize {
             Resize::To { width, height } => (width, height),
-            Resize::Shortest(side) => shortest(side, picture.width(), picture.height()),
+            Resize::Shortest(side) => shortest(side, padded.size()),
         };
-        let (across, down) = (Crop::centred(full_width, width), Crop::centred(full_height, height));
+        let (width, height) = self.settings.output;
+        let centre = self.settings.centre;
+        let across = Crop::centred(full_width, width, centre);
+        let down = Crop::centred(full_height, height, centre);
         let window = resample::resize(
-            picture,
+            padded,
             (full_width, full_height),
             (across.span, down.span),
             self.settings.filter,
@@ -141,8 +168,21 @@ impl Preprocessor {
     }
 }
 
-/// The shorter side becomes `side`; the longer one is rounded down, as Hugging Face does.
-fn shortest(side: u32, width: u32, height: u32) -> (u32, u32) {
+/// Black beside a picture whose longer side is more than `ratio` times the shorter. Halves of pixels
+/// are dropped, so the result may be a little longer than that.
+fn padded(picture: &RgbImage, ratio: f64) -> Padded<'_> {
+    let (width, height) = picture.dimensions();
+    let (long, short) = (f64::from(width.max(height)), f64::from(width.min(height)));
+    if long / short < ratio {
+        return Padded { picture, beside: 0, above: 0 };
+    }
+    let wanted = long / ratio;
+    let missing = |side: u32| ((wanted - f64::from(side)) / 2.0).max(0.0) as u32;
+    Padded { picture, beside: missing(width), above: missing(height) }
+}
+
+/// The shorter side becomes `side`; the longer one is rounded down, as both originals do.
+fn shortest(side: u32, (width, height): (u32, u32)) -> (u32, u32) {
     let long =
         |short: u32, long: u32| (f64::from(side) * f64::from(long) / f64::from(short)) as u32;
     if width <= height { (side, long(width, height)) } else { (long(height, width), side) }
@@ -156,10 +196,16 @@ struct Crop {
 }
 
 impl Crop {
-    fn centred(full: u32, wanted: u32) -> Self {
-        if full >= wanted {
-            return Self { span: Span { start: (full - wanted) / 2, len: wanted }, margin: 0 };
+    fn centred(full: u32, wanted: u32, centre: Centre) -> Self {
+        if full < wanted {
+            let margin = (wanted - full).div_ceil(2);
+            return Self { span: Span { start: 0, len: full }, margin };
         }
-        Self { span: Span { start: 0, len: full }, margin: (wanted - full).div_ceil(2) }
+        let spare = full - wanted;
+        let start = match centre {
+            Centre::Down => spare / 2,
+            Centre::Even => (f64::from(spare) / 2.0).round_ties_even() as u32,
+        };
+        Self { span: Span { start, len: wanted }, margin: 0 }
     }
 }

@@ -62,17 +62,38 @@ pub(super) struct Span {
     pub(super) len: u32,
 }
 
-/// `picture` resized to `width`×`height`, and of that only the window `columns`×`rows`: what a
+/// A picture with black around it, which is never made: it adds nothing to any sum.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Padded<'a> {
+    pub(super) picture: &'a RgbImage,
+    /// Columns on the left, and as many on the right.
+    pub(super) beside: u32,
+    /// Rows above, and as many below.
+    pub(super) above: u32,
+}
+
+impl Padded<'_> {
+    pub(super) fn size(&self) -> (u32, u32) {
+        let (width, height) = self.picture.dimensions();
+        (width + 2 * self.beside, height + 2 * self.above)
+    }
+}
+
+/// `padded` resized to `width`×`height`, and of that only the window `columns`×`rows`: what a
 /// crop would throw away is not computed.
 pub(super) fn resize(
-    picture: &RgbImage,
+    padded: Padded<'_>,
     (width, height): (u32, u32),
     (columns, rows): (Span, Span),
     filter: Filter,
 ) -> RgbImage {
-    let across = Taps::new(picture.width(), width, columns, filter);
-    let down = Taps::new(picture.height(), height, rows, filter);
-    if vertical_first(picture.dimensions(), (width, height)) {
+    let picture = padded.picture;
+    let (full_width, full_height) = padded.size();
+    let across = Taps::new(full_width, width, columns, filter)
+        .within(Span { start: padded.beside, len: picture.width() });
+    let down = Taps::new(full_height, height, rows, filter)
+        .within(Span { start: padded.above, len: picture.height() });
+    if vertical_first(padded.size(), (width, height)) {
         let needed = across.sources();
         let lowered = vertical_pass(picture, &down, 0, needed);
         horizontal_pass(&lowered, &across, needed.start, Span { start: 0, len: rows.len })
@@ -125,6 +146,20 @@ impl Taps {
             coefficients.push(weights.iter().map(|weight| fixed(weight, total)).collect());
         }
         Self { first, coefficients }
+    }
+
+    /// The same, of only the sources in `part`, and counted from its start.
+    fn within(mut self, part: Span) -> Self {
+        let end = part.start + part.len;
+        for (first, taps) in self.first.iter_mut().zip(&mut self.coefficients) {
+            let from = (*first).clamp(part.start, end);
+            let to = (*first + taps.len() as u32).clamp(part.start, end);
+            taps.truncate(to.saturating_sub(*first) as usize);
+            let before = (from.saturating_sub(*first) as usize).min(taps.len());
+            taps.drain(..before);
+            *first = from - part.start;
+        }
+        self
     }
 
     /// The source positions that any output reads.
