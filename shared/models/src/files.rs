@@ -12,7 +12,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use weimocir_domain::ModelId;
 
-use crate::{bundled, error::ModelError, hub::Repository, source::ModelSource, weights::Weights};
+use crate::{
+    bundled,
+    error::ModelError,
+    hub::{Hub, Repository},
+    source::ModelSource,
+    weights::Weights,
+};
 
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
@@ -60,11 +66,17 @@ impl ModelFiles {
                 })
             }
             ModelSource::Hub { repository, revision } => {
-                let hub = Repository::open(repository, revision)?;
-                let name = repository.rsplit('/').next().unwrap_or(repository);
-                Self::collect(name.to_owned(), source.to_string(), |file| hub.fetch(file))
+                Self::of_hub(&Hub::from_env()?, repository, revision)
             }
         }
+    }
+
+    pub(crate) fn of_hub(hub: &Hub, repository: &str, revision: &str) -> Result<Self, ModelError> {
+        let remote = Repository::open(hub, repository, revision)?;
+        let name = repository.rsplit('/').next().unwrap_or(repository);
+        let place = format!("{repository}@{revision}");
+        Self::collect(name.to_owned(), place, |file| remote.fetch(file))
+            .map_err(|error| remote.explain(error))
     }
 
     fn bundled(role: Role) -> Self {

@@ -27,6 +27,7 @@ pub use device_choice::DeviceChoice;
 pub use encoder::{EncodedText, Encoder};
 pub use encoder_handle::EncoderHandle;
 pub use error::{ModelError, TextError};
+pub use hub::Hub;
 pub use image::{ImageError, ImageLimits, Pixels, Preprocessor};
 pub use source::ModelSource;
 
