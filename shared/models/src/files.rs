@@ -8,7 +8,7 @@ use std::{
 };
 
 use candle_core::Device;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use weimocir_domain::ModelId;
 
@@ -27,9 +27,10 @@ const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS_PICKLE: &str = "pytorch_model.bin";
 
-/// Which of the bundled models is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+/// What a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
     Encoder,
     Captioner,
 }

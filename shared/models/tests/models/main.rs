@@ -5,6 +5,7 @@
 mod bundled;
 mod common;
 mod device_thread;
+mod known;
 mod loading;
 mod parity;
 mod pictures;

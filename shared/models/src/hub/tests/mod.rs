@@ -11,6 +11,7 @@ use self::fake::{COMMIT, FakeHub, FaultKind, REPOSITORY};
 use super::Hub;
 use crate::{
     files::{ModelFiles, Role},
+    known::{Cached, KNOWN_MODELS, KnownModel},
     source::ModelSource,
 };
 
@@ -287,4 +288,18 @@ fn processes_that_start_together_fetch_once() {
     let requests = scene.fake.requests();
     let bodies = requests.iter().filter(|request| request.as_str() == "/cdn/model.safetensors 0-");
     assert_eq!(bodies.count(), 1, "{requests:?}");
+}
+
+#[test]
+fn a_known_model_is_found_whole_or_in_part() {
+    let scene = Scene::new(files());
+    let model = KnownModel { name: REPOSITORY, ..KNOWN_MODELS[1] };
+    assert_eq!(model.cached(&scene.hub), Cached::No);
+    scene.fetch("v1").unwrap();
+    scene.fake.requests();
+    let snapshot = scene.hub.folder(REPOSITORY).join("snapshots").join(COMMIT);
+    assert_eq!(model.cached(&scene.hub), Cached::Whole(snapshot.clone()));
+    fs::remove_file(snapshot.join("model.safetensors")).unwrap();
+    assert_eq!(model.cached(&scene.hub), Cached::Partly(snapshot));
+    assert_eq!(scene.fake.requests(), [""; 0]);
 }
