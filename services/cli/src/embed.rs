@@ -103,22 +103,11 @@ fn values(embeddings: &[Embedding]) -> Vec<Vec<f32>> {
 
 /// Values of an embedding that a line shows.
 const SHOWN: usize = 4;
-/// Letters of a name that a line shows.
-const WIDTH: usize = 40;
 
 fn show(kind: &str, name: &str, embedding: &Embedding) {
     let first: String =
-        embedding.values().iter().take(SHOWN).map(|value| format!(" {value:>9.5}")).collect();
-    let name = shorten(name);
-    say(format_args!("{kind:<6} {name:<WIDTH$}  norm {:>9.4} {first} …", embedding.norm()));
-}
-
-fn shorten(name: &str) -> String {
-    if name.chars().count() <= WIDTH {
-        return name.to_owned();
-    }
-    let start: String = name.chars().take(WIDTH - 1).collect();
-    format!("{start}…")
+        embedding.values().iter().take(SHOWN).map(|value| format!("{value:>9.4} ")).collect();
+    say(format_args!("{kind:<6} norm {:>8.4}  {first}…  {name}", embedding.norm()));
 }
 
 fn words(text: &str) -> Result<String, String> {

@@ -86,7 +86,7 @@ pub fn main(weimocir: Weimocir) -> BoxFuture<'static, ExitCode> {
     let level = match command {
         Command::Up(_) => "info",
         // because: a download takes long, and without a terminal its log is all there is to see
-        Command::Embed(_) => "warn,weimocir_models::hub=info",
+        Command::Embed(_) => "warn,weimocir_models::hub::progress=info",
         _ => "warn",
     };
     if let Err(error) = shared.telemetry.install(level) {

@@ -1,11 +1,19 @@
 //! `weimocir models`: the models that the method is known with, and which of them are here. Needs no
 //! NATS and no network.
 
+use std::path::Path;
+
 use indicatif::DecimalBytes;
 use serde::Serialize;
 use weimocir_models::{Cached, Hub, KNOWN_MODELS, KnownModel, Origin, Role};
 
 use crate::{Done, Shared, say, say_json};
+
+#[derive(Debug, Serialize)]
+struct Listing<'a> {
+    cache: &'a Path,
+    models: Vec<Listed>,
+}
 
 #[derive(Debug, Serialize)]
 struct Listed {
@@ -28,7 +36,7 @@ pub(crate) fn run(shared: &Shared) -> anyhow::Result<Done> {
     let hub = Hub::from_env()?;
     let models: Vec<Listed> = KNOWN_MODELS.iter().map(|model| list(model, &hub)).collect();
     if shared.json {
-        say_json(&serde_json::json!({ "cache": hub.cache(), "models": models }))?;
+        say_json(&Listing { cache: hub.cache(), models })?;
         return Ok(Done::Fully);
     }
     for role in [Role::Encoder, Role::Captioner] {

@@ -103,8 +103,8 @@ fn without_json_a_line_for_each() {
     let table = stdout(&weimocir(&arguments));
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].starts_with("model  bundled-clip:") && lines[0].ends_with("(128 numbers)"));
-    assert!(lines[1].starts_with("image  ") && lines[1].contains("norm"), "{table}");
-    assert!(lines[2].starts_with("text   a blue shirt") && lines[2].contains("norm"), "{table}");
+    assert!(lines[1].starts_with("image  norm") && lines[1].ends_with("landscape.png"), "{table}");
+    assert!(lines[2].starts_with("text   norm") && lines[2].ends_with("a blue shirt"), "{table}");
 }
 
 fn check_refused(arguments: &[&str], code: i32, expected: &[&str]) {
@@ -142,6 +142,7 @@ fn every_known_model_is_listed() {
     assert_eq!(large["parameters"], 427_616_513);
     assert_eq!(large["bytes"], 1_710_466_052_u64);
     assert_eq!((&large["dim"], &large["side"]), (&768.into(), &224.into()));
+    assert_eq!((&large["alpha"], &large["beta"]), (&0.8.into(), &0.1.into()));
     assert_eq!(large["cached"]["state"], "no");
     let table = stdout(&weimocir(&["models"]));
     for model in models {

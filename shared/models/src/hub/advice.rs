@@ -40,8 +40,6 @@ pub(super) fn advice(hub: &Hub, repository: &str, revision: &str, failure: Failu
                 hub.endpoint
             ),
         },
-        Failure::Refused { status, .. } => format!("the hub answered {status}"),
-        Failure::BadPart => "what was fetched earlier is of no use".to_owned(),
-        Failure::Lasting { reason } => reason,
+        other => other.to_string(),
     }
 }

@@ -13,27 +13,20 @@ const REPETITIONS: u32 = 5;
 /// The longest pause that a hub may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// Nobody answers at all.
-    Unreachable {
-        reason: String,
-    },
+    #[error("nobody answers: {reason}")]
+    Unreachable { reason: String },
     /// Busy, broken for the moment, or the connection was cut.
-    Passing {
-        reason: String,
-        pause: Option<Duration>,
-    },
-    /// The hub answered with this status, and would again.
-    Refused {
-        status: u16,
-        code: String,
-    },
-    /// A part that was fetched earlier cannot be gone on with.
+    #[error("{reason}")]
+    Passing { reason: String, pause: Option<Duration> },
+    /// The hub would answer the same again. `code` is its own name of the error, if it gave one.
+    #[error("the hub answered {status}")]
+    Refused { status: u16, code: String },
+    #[error("what was fetched earlier is of no use")]
     BadPart,
-    Lasting {
-        reason: String,
-    },
+    #[error("{reason}")]
+    Lasting { reason: String },
 }
 
 impl Failure {
@@ -41,7 +34,6 @@ impl Failure {
         Self::Passing { reason: reason.into(), pause: None }
     }
 
-    /// `code` is the hub's own name of the error, empty if it gave none.
     pub(super) fn status(status: u16, code: &str, pause: Option<Duration>) -> Self {
         match status {
             408 | 429 | 500..=599 => {
@@ -125,7 +117,7 @@ pub(super) fn patiently<T>(
             _ => None,
         };
         let pause = asked.unwrap_or(first_pause * 2u32.pow(repetition)).min(LONGEST_PAUSE);
-        tracing::warn!(?failure, ?pause, "the hub failed, trying again");
+        tracing::warn!(%failure, ?pause, "the hub failed, trying again");
         thread::sleep(pause);
     }
     attempt()

@@ -67,7 +67,7 @@ impl Repository {
             listing: OnceCell::new(),
         };
         opened.commit = opened.resolve()?;
-        tracing::debug!(
+        tracing::info!(
             repository,
             revision,
             commit = opened.commit,
@@ -201,7 +201,7 @@ impl Repository {
                 }),
                 Err(Failure::BadPart) => {
                     self.remove_parts()?;
-                    Err(Failure::passing("what was fetched earlier was of no use"))
+                    Err(Failure::passing(Failure::BadPart.to_string()))
                 }
                 Err(failure) => Err(failure),
             }
@@ -215,7 +215,7 @@ impl Repository {
         fs::create_dir_all(&folder)?;
         let lock = File::create(folder.join("weimocir.lock"))?;
         if lock.try_lock().is_err() {
-            tracing::info!(repository = self.repository, "waiting: another process is fetching it");
+            tracing::warn!(repository = self.repository, "waiting: another process is fetching it");
             lock.lock()?;
         }
         Ok(lock)
