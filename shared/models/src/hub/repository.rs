@@ -90,8 +90,7 @@ impl Repository {
         let info = self
             .ask(&self.revision, may_pass_with_patience)
             .map_err(|failure| self.failed("the list of files", failure))?;
-        self.write_ref(&info.sha)
-            .map_err(|error| self.failed("the list of files", error.into()))?;
+        self.write_ref(&info.sha).map_err(|failure| self.failed("the list of files", failure))?;
         self.listing = OnceCell::from(Some(names(&info)));
         Ok(info.sha)
     }
@@ -209,7 +208,13 @@ impl Repository {
     }
 
     /// Held while the cache is written, so that workers that start together fetch it once.
-    fn lock(&self) -> io::Result<File> {
+    fn lock(&self) -> Result<File, Failure> {
+        self.wait_for_lock().map_err(|error| Failure::Lasting {
+            reason: format!("the cache {} cannot be locked: {error}", self.hub.cache.display()),
+        })
+    }
+
+    fn wait_for_lock(&self) -> io::Result<File> {
         let folder =
             self.hub.cache.join(".locks").join(self.folder().file_name().unwrap_or_default());
         fs::create_dir_all(&folder)?;
@@ -263,13 +268,13 @@ impl Repository {
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    fn write_ref(&self, commit: &str) -> io::Result<()> {
+    fn write_ref(&self, commit: &str) -> Result<(), Failure> {
         let _lock = self.lock()?;
         let path = self.folder().join("refs").join(&self.revision);
         let part = self.folder().join("refs.part");
         fs::create_dir_all(path.parent().unwrap_or(&path))?;
         fs::write(&part, commit)?;
-        fs::rename(part, path)
+        Ok(fs::rename(part, path)?)
     }
 
     fn failed(&self, file: &str, failure: Failure) -> ModelError {

@@ -291,6 +291,13 @@ fn processes_that_start_together_fetch_once() {
 }
 
 #[test]
+fn a_cache_that_cannot_be_written_is_named() {
+    let mut scene = Scene::new(files());
+    scene.hub.cache = fixture().join("config.json");
+    scene.check_refused("main", &["config.json cannot be locked"]);
+}
+
+#[test]
 fn a_known_model_is_found_whole_or_in_part() {
     let scene = Scene::new(files());
     let model = KnownModel { name: REPOSITORY, ..KNOWN_MODELS[1] };
