@@ -4,9 +4,11 @@
 mod dead;
 mod delete;
 mod demo;
+mod embed;
 mod exit;
 mod get;
 pub mod ingest;
+mod models;
 mod nats_server;
 mod search;
 mod sheet;
@@ -64,6 +66,10 @@ enum Command {
     Get(get::GetArgs),
     /// Forget images
     Delete(delete::DeleteArgs),
+    /// Encode pictures and texts here, and print their raw embeddings
+    Embed(Box<embed::EmbedArgs>),
+    /// List the known models, and which of them are here
+    Models,
     /// Show galleries, work that waits, and workers alive
     Status,
     /// Look after deliveries that were given up
@@ -77,7 +83,12 @@ enum Command {
 pub fn main(weimocir: Weimocir) -> BoxFuture<'static, ExitCode> {
     let Weimocir { command, shared } = weimocir;
     // because: a command's own output says what it did; the workers' milestones belong to `up`
-    let level = if matches!(command, Command::Up(_)) { "info" } else { "warn" };
+    let level = match command {
+        Command::Up(_) => "info",
+        // because: a download takes long, and without a terminal its log is all there is to see
+        Command::Embed(_) => "warn,weimocir_models::hub::progress=info",
+        _ => "warn",
+    };
     if let Err(error) = shared.telemetry.install(level) {
         return ready(exit::usage(&format!("cannot read the log filter: {error}"))).boxed();
     }
@@ -92,6 +103,8 @@ fn run(command: Command, shared: Shared) -> BoxFuture<'static, anyhow::Result<Do
         Command::Search(args) => search::run(args, shared).boxed(),
         Command::Get(args) => get::run(args, shared).boxed(),
         Command::Delete(args) => delete::run(args, shared).boxed(),
+        Command::Embed(args) => embed::run(*args, shared).boxed(),
+        Command::Models => ready(models::run(&shared)).boxed(),
         Command::Status => status::run(shared).boxed(),
         Command::Dead(command) => dead::run(command, shared).boxed(),
         Command::Demo(args) => demo::run(*args, shared).boxed(),

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Weights (α, β) of the paper for CLIP.
-const CLIP_WEIGHTS: (f32, f32) = (0.80, 0.10);
+pub(crate) const CLIP_WEIGHTS: (f32, f32) = (0.80, 0.10);
 
 /// Pictures in one forward pass; because more of them gain nothing and take memory.
 const PICTURES_AT_ONCE: usize = 16;

@@ -20,11 +20,15 @@ pub enum ModelError {
     Read { file: String, source: std::io::Error },
     #[error("{place} has no {file}")]
     MissingFile { place: String, file: String },
-    #[error(
-        "cannot fetch {file} of {repository} from the hub: {reason}; without a network, set HF_HOME \
-         to a cache that already holds it, or give the path of a folder"
-    )]
+    #[error("cannot fetch {file} of {repository} from the hub: {reason}")]
     Hub { repository: String, file: String, reason: String },
+    #[error(
+        "{file} of {repository} is not in the cache {cache}, and {reason}: run `hf download` where \
+         there is a network, set HF_HOME to a cache that has it, or give the path of a folder"
+    )]
+    NotCached { repository: String, file: String, cache: String, reason: String },
+    #[error("there is no place for the cache of models: set HF_HOME to a folder")]
+    NoCache,
     #[error("{file} is not valid: {reason}")]
     InvalidFile { file: String, reason: String },
     #[error("{file} describes a model of type \"{found}\", expected \"{expected}\"")]

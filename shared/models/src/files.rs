@@ -8,14 +8,14 @@ use std::{
 };
 
 use candle_core::Device;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use weimocir_domain::ModelId;
 
 use crate::{
     bundled,
     error::ModelError,
-    hub::Repository,
+    hub::{Hub, Repository},
     source::ModelSource,
     text::TokenizerFiles,
     weights::{Weights, salesforce},
@@ -31,9 +31,10 @@ const WEIGHTS_PICKLE_INDEX: &str = "pytorch_model.bin.index.json";
 /// Bytes that are hashed at once; because fewer are slower.
 const HASHED_AT_ONCE: usize = 1 << 20;
 
-/// Which of the bundled models is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+/// What a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
     Encoder,
     Captioner,
 }
@@ -71,12 +72,18 @@ impl ModelFiles {
                 })
             }
             ModelSource::Hub { repository, revision } => {
-                let hub = Repository::open(repository, revision)?;
-                let name = repository.rsplit('/').next().unwrap_or(repository);
-                Self::collect(name.to_owned(), source.to_string(), |file| hub.fetch(file))
+                Self::of_hub(&Hub::from_env()?, repository, revision)
             }
             ModelSource::Checkpoint(path) => Self::checkpoint(path, role),
         }
+    }
+
+    pub(crate) fn of_hub(hub: &Hub, repository: &str, revision: &str) -> Result<Self, ModelError> {
+        let remote = Repository::open(hub, repository, revision)?;
+        let name = repository.rsplit('/').next().unwrap_or(repository);
+        let place = format!("{repository}@{revision}");
+        Self::collect(name.to_owned(), place, |file| remote.fetch(file))
+            .map_err(|error| remote.explain(error))
     }
 
     fn bundled(role: Role) -> Self {

@@ -15,6 +15,7 @@ mod files;
 mod hub;
 mod image;
 mod kernels;
+mod known;
 mod layers;
 mod pre_norm;
 mod source;
@@ -28,7 +29,10 @@ pub use device_choice::DeviceChoice;
 pub use encoder::{EncodedText, Encoder};
 pub use encoder_handle::EncoderHandle;
 pub use error::{ModelError, TextError};
+pub use files::Role;
+pub use hub::Hub;
 pub use image::{ImageError, ImageLimits, Pixels, Preprocessor};
+pub use known::{Cached, KNOWN_MODELS, KnownModel, Origin};
 pub use source::ModelSource;
 
 /// What a caught panic said.

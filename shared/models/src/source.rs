@@ -38,7 +38,7 @@ impl ModelSource {
             };
         }
         let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
-        if is_repository(repository) && !revision.is_empty() {
+        if is_repository(repository) && is_revision(revision) {
             return Ok(Self::Hub {
                 repository: repository.to_owned(),
                 revision: revision.to_owned(),
@@ -75,6 +75,15 @@ fn is_repository(text: &str) -> bool {
     text.split_once('/').is_some_and(|(organisation, name)| named(organisation) && named(name))
 }
 
+/// What may name a branch, tag or commit, and no path out of a folder.
+fn is_revision(text: &str) -> bool {
+    let named = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
+    };
+    text.split('/').all(named)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,8 +114,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_with_the_forms_named() {
-        for text in ["", "clip", "./missing/folder", "/missing", "a/b/c", "a/b@", "../x", "a/b.pth"]
-        {
+        let none = ["", "clip", "./missing/folder", "/missing", "a/b/c", "../x", "a/b.pth"];
+        for text in none.into_iter().chain(["a/b@", "a/b@../x", "a/b@/x", "a/b@x?y"]) {
             let error = ModelSource::parse(text).unwrap_err().to_string();
             assert!(
                 error.contains("bundled") && error.contains("organisation/name"),

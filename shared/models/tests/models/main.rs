@@ -6,6 +6,7 @@ mod bundled;
 mod common;
 mod device_thread;
 mod formats;
+mod known;
 mod loading;
 mod parity;
 mod pictures;
