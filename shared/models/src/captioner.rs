@@ -8,6 +8,7 @@ use weimocir_domain::ModelId;
 
 use crate::{
     blip::{Blip, BlipConfig},
+    device::Budget,
     device_choice::DeviceChoice,
     encoder::stack,
     error::ModelError,
@@ -16,9 +17,6 @@ use crate::{
     source::ModelSource,
     text::TextTokenizer,
 };
-
-/// Pictures in one forward pass; each is written about by several sentences at a time.
-const PICTURES_AT_ONCE: usize = 16;
 
 #[derive(Debug)]
 pub struct Captioner {
@@ -72,19 +70,21 @@ impl Captioner {
     ) -> Result<Vec<Vec<String>>, ModelError> {
         let pictures: Vec<(&Pixels, u64)> =
             batch.iter().map(|(pixels, seed)| (pixels, *seed)).collect();
-        self.caption_pixels(&pictures, r)
+        self.caption_pixels(&pictures, r, Budget::default().images)
     }
 
+    /// In passes of at most `at_once` pictures.
     pub(crate) fn caption_pixels(
         &self,
         batch: &[(&Pixels, u64)],
         r: usize,
+        at_once: usize,
     ) -> Result<Vec<Vec<String>>, ModelError> {
         if r == 0 {
             return Err(ModelError::CaptionCount { asked: r });
         }
         let mut captions = Vec::with_capacity(batch.len());
-        for part in batch.chunks(PICTURES_AT_ONCE) {
+        for part in batch.chunks(at_once) {
             let (pixels, seeds): (Vec<&Pixels>, Vec<u64>) = part.iter().copied().unzip();
             let pixels = stack(&pixels, self.preprocessor.size(), &self.device)?;
             captions

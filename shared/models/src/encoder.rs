@@ -4,26 +4,24 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Result as CandleResult, Tensor};
-use weimocir_domain::{Embedding, ModelId};
+use weimocir_domain::{Embedding, LongText, ModelId};
 
 use crate::{
     bundled,
     clip::{Clip, ClipConfig},
+    device::Budget,
     device_choice::DeviceChoice,
     error::ModelError,
     files::{CONFIG, ModelFiles, PREPROCESSOR, Role},
     image::{Pixels, Preprocessor},
+    passes,
     source::ModelSource,
     text::{TextTokenizer, Tokens},
+    text_preprocessor::TextPreprocessor,
 };
 
 /// Weights (α, β) of the paper for CLIP.
 const CLIP_WEIGHTS: (f32, f32) = (0.80, 0.10);
-
-/// Pictures in one forward pass; because more of them gain nothing and take memory.
-const PICTURES_AT_ONCE: usize = 16;
-/// Texts in one forward pass.
-const TEXTS_AT_ONCE: usize = 128;
 
 #[derive(Debug)]
 pub struct Encoder {
@@ -31,8 +29,7 @@ pub struct Encoder {
     dim: usize,
     default_weights: (f32, f32),
     clip: Clip,
-    context: usize,
-    tokenizer: TextTokenizer,
+    text_preprocessor: TextPreprocessor,
     preprocessor: Arc<Preprocessor>,
     device: Device,
 }
@@ -64,8 +61,10 @@ impl Encoder {
             } else {
                 CLIP_WEIGHTS
             },
-            context: config.text().max_position_embeddings,
-            tokenizer: TextTokenizer::load(&files)?,
+            text_preprocessor: TextPreprocessor::new(
+                TextTokenizer::load(&files)?,
+                config.text().max_position_embeddings,
+            ),
             preprocessor: Arc::new(preprocessor),
             device,
         };
@@ -91,43 +90,66 @@ impl Encoder {
         Arc::clone(&self.preprocessor)
     }
 
+    pub fn text_preprocessor(&self) -> TextPreprocessor {
+        self.text_preprocessor.clone()
+    }
+
     /// One raw feature for each picture, in order.
     ///
     /// # Errors
     /// Pixels of another model's size, or a failing device.
     pub fn encode_images(&self, batch: &[Pixels]) -> Result<Vec<Embedding>, ModelError> {
-        self.encode_pixels(&batch.iter().collect::<Vec<_>>())
+        self.encode_pixels(&batch.iter().collect::<Vec<_>>(), Budget::default().images)
     }
 
-    pub(crate) fn encode_pixels(&self, batch: &[&Pixels]) -> Result<Vec<Embedding>, ModelError> {
+    /// In passes of at most `at_once` pictures.
+    pub(crate) fn encode_pixels(
+        &self,
+        batch: &[&Pixels],
+        at_once: usize,
+    ) -> Result<Vec<Embedding>, ModelError> {
         let mut embeddings = Vec::with_capacity(batch.len());
-        for part in batch.chunks(PICTURES_AT_ONCE) {
+        for part in batch.chunks(at_once) {
             let pixels = stack(part, self.preprocessor.size(), &self.device)?;
             embeddings.extend(self.embeddings(&self.clip.image_features(&pixels)?)?);
         }
         Ok(embeddings)
     }
 
-    /// One raw feature for each text, in order.
+    /// One raw feature for each text, in order; of a text that is too long, its beginning counts.
     ///
     /// # Errors
     /// An empty text, or a failing device.
     pub fn encode_texts(&self, texts: &[String]) -> Result<Vec<EncodedText>, ModelError> {
-        let tokens =
-            texts.iter().enumerate().map(|(n, text)| self.tokenizer.encode(n, text, self.context));
-        let tokens: Vec<Tokens> = tokens.collect::<Result<_, _>>()?;
+        self.encode_tokens(&self.text_preprocessor.tokens(texts, LongText::Truncate)?)
+    }
+
+    /// One raw feature for each text, in order.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn encode_tokens(&self, texts: &[Tokens]) -> Result<Vec<EncodedText>, ModelError> {
+        self.encode_ids(&texts.iter().collect::<Vec<_>>(), Budget::default().tokens)
+    }
+
+    /// In passes of at most `at_once` tokens, padding included.
+    pub(crate) fn encode_ids(
+        &self,
+        texts: &[&Tokens],
+        at_once: usize,
+    ) -> Result<Vec<EncodedText>, ModelError> {
+        let lengths: Vec<usize> = texts.iter().map(|tokens| tokens.ids.len()).collect();
         let mut encoded = Vec::with_capacity(texts.len());
-        for part in tokens.chunks(TEXTS_AT_ONCE) {
-            let ids: Vec<Vec<u32>> = part.iter().map(|tokens| tokens.ids.clone()).collect();
+        for pass in passes::by_length(&lengths, at_once) {
+            let ids: Vec<Vec<u32>> = pass.iter().map(|&n| texts[n].ids.clone()).collect();
             let embeddings = self.embeddings(&self.clip.text_features(&ids)?)?;
-            encoded.extend(
-                embeddings.into_iter().zip(part).map(|(embedding, tokens)| EncodedText {
-                    embedding,
-                    truncated: tokens.truncated,
-                }),
-            );
+            encoded.extend(pass.into_iter().zip(embeddings));
         }
-        Ok(encoded)
+        encoded.sort_by_key(|(n, _)| *n);
+        let answers = encoded
+            .into_iter()
+            .map(|(n, embedding)| EncodedText { embedding, truncated: texts[n].truncated });
+        Ok(answers.collect())
     }
 
     fn embeddings(&self, features: &Tensor) -> Result<Vec<Embedding>, ModelError> {

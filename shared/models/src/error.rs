@@ -7,6 +7,11 @@ use weimocir_domain::EmbeddingError;
 pub enum TextError {
     #[error("text {index} is empty or only white space")]
     Empty { index: usize },
+    #[error(
+        "text {index} has {tokens} tokens, and the model reads {limit}: shorten it, or let its end \
+         be cut off (\"truncate\")"
+    )]
+    TooLong { index: usize, tokens: usize, limit: usize },
 }
 
 /// Every text fits after "failed to load the model: " or "failed to run the model: ".
@@ -51,12 +56,48 @@ pub enum ModelError {
     Text(#[from] TextError),
     #[error("the encoder made an unusable feature")]
     Embedding(#[from] EmbeddingError),
+    #[error(
+        "the device's memory does not suffice ({reason}): stop other programs that use it, or run a \
+         smaller model"
+    )]
+    OutOfMemory { reason: String },
     #[error("the tensor library failed")]
     Compute(#[source] Box<candle_core::Error>),
 }
 
 impl From<candle_core::Error> for ModelError {
     fn from(error: candle_core::Error) -> Self {
+        let reason = error.to_string();
+        if OUT_OF_MEMORY.iter().any(|code| reason.contains(code)) {
+            return Self::OutOfMemory { reason };
+        }
         Self::Compute(Box::new(error))
+    }
+}
+
+/// How the CUDA driver and cuBLAS name it. candle boxes their errors, so that the name is all there
+/// is to go by.
+const OUT_OF_MEMORY: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"];
+
+#[cfg(test)]
+mod tests {
+    use super::ModelError;
+
+    // The texts are those of cudarc 0.19's `DriverError` and `CublasError`.
+    #[test]
+    fn memory_that_does_not_suffice_is_told_from_other_failures() {
+        let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        let cublas = "CublasError(CUBLAS_STATUS_ALLOC_FAILED)";
+        for text in [full, cublas] {
+            let boxed = candle_core::Error::Cuda(text.into());
+            for error in [boxed, candle_core::Error::wrap(text).context("in layer 3")] {
+                let error = ModelError::from(error);
+                assert!(matches!(error, ModelError::OutOfMemory { .. }), "{error:?}");
+                assert!(error.to_string().contains(text), "{error}");
+            }
+        }
+        let other = "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access\")";
+        let error = ModelError::from(candle_core::Error::Cuda(other.into()));
+        assert!(matches!(error, ModelError::Compute(_)), "{error:?}");
     }
 }

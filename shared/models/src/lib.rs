@@ -16,19 +16,23 @@ mod hub;
 mod image;
 mod kernels;
 mod layers;
+mod passes;
 mod source;
 mod text;
+mod text_preprocessor;
 mod weights;
 
 pub use captioner::Captioner;
 pub use captioner_handle::CaptionerHandle;
-pub use device::{DeviceError, DeviceThread, Lane, Queues};
+pub use device::{Budget, Cost, DeviceError, DeviceThread, Lane, Queues, Timed};
 pub use device_choice::DeviceChoice;
 pub use encoder::{EncodedText, Encoder};
 pub use encoder_handle::EncoderHandle;
 pub use error::{ModelError, TextError};
 pub use image::{ImageError, ImageLimits, Pixels, Preprocessor};
 pub use source::ModelSource;
+pub use text::Tokens;
+pub use text_preprocessor::TextPreprocessor;
 
 /// What a caught panic said.
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
