@@ -23,6 +23,10 @@ use crate::{
 /// Weights (α, β) of the paper for CLIP.
 const CLIP_WEIGHTS: (f32, f32) = (0.80, 0.10);
 
+/// Passes of a caller that has the encoder for itself, behind whom no query waits; because more
+/// gains nothing and takes memory.
+const ALONE: Budget = Budget { images: 32, tokens: 4_096 };
+
 #[derive(Debug)]
 pub struct Encoder {
     id: ModelId,
@@ -99,7 +103,7 @@ impl Encoder {
     /// # Errors
     /// Pixels of another model's size, or a failing device.
     pub fn encode_images(&self, batch: &[Pixels]) -> Result<Vec<Embedding>, ModelError> {
-        self.encode_pixels(&batch.iter().collect::<Vec<_>>(), Budget::default().images)
+        self.encode_pixels(&batch.iter().collect::<Vec<_>>(), ALONE.images)
     }
 
     /// In passes of at most `at_once` pictures.
@@ -129,7 +133,7 @@ impl Encoder {
     /// # Errors
     /// A failing device.
     pub fn encode_tokens(&self, texts: &[Tokens]) -> Result<Vec<EncodedText>, ModelError> {
-        self.encode_ids(&texts.iter().collect::<Vec<_>>(), Budget::default().tokens)
+        self.encode_ids(&texts.iter().collect::<Vec<_>>(), ALONE.tokens)
     }
 
     /// In passes of at most `at_once` tokens, padding included.

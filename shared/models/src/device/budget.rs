@@ -42,7 +42,9 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { images: 16, tokens: 2_048 }
+        // Because on a CPU larger batches gain nothing (measured from 1 to 32 pictures and from 32
+        // to 4,096 tokens), and these two take about as long as each other. A GPU may want more.
+        Self { images: 8, tokens: 512 }
     }
 }
 
