@@ -122,6 +122,7 @@ async fn a_search_that_cannot_be_answered_says_why() -> anyhow::Result<()> {
 
     let path = folder.display().to_string();
     assert_eq!(pipeline.weimocir(&["ingest", &path, "--wait"]).await?.code, 0);
+    let long = "green ".repeat(500);
     for (args, code, why) in [
         (&["search", "a hat", "--collection", "hats"][..], 4, "there are: default"),
         (
@@ -135,6 +136,8 @@ async fn a_search_that_cannot_be_answered_says_why() -> anyhow::Result<()> {
         (&["search", "a hat", "-k", "0"], 1, "k is 0"),
         (&["search", "a hat", "--alpha", "1.5"], 2, "not between 0 and 1"),
         (&["search", "a hat", "--alpha", "NaN"], 2, "not between 0 and 1"),
+        (&["search", &long, "--long-text", "refuse"], 1, " tokens, and the model reads "),
+        (&["search", "a hat", "--long-text", "cut"], 2, "`truncate`d or `refuse`d"),
         (&["search", "a hat", "--reference", &notes], 1, "picture cannot be used"),
         (&["search", "a hat", "--reference", "/missing.png"], 1, "/missing.png"),
         (&["ingest", "/missing"], 1, "there is no file or folder /missing"),
@@ -145,7 +148,6 @@ async fn a_search_that_cannot_be_answered_says_why() -> anyhow::Result<()> {
         assert!(outcome.stderr.contains(why), "{args:?}: {}", outcome.stderr);
     }
 
-    let long = "green ".repeat(500);
     let answer =
         pipeline.weimocir(&["search", &long, "--reference", &picture, "--json"]).await?.json()?;
     assert!(

@@ -102,6 +102,24 @@ async fn every_kind_of_search_answers() -> anyhow::Result<()> {
         assert!((similarity - number(&candidate["similarity"])).abs() < 1e-5, "{candidate}");
     }
 
+    // a short modifier may be searched for whatever becomes of long ones
+    let strict = ready.search(&["a red dress", "--long-text", "refuse"]).await?;
+    assert_eq!(ids(&strict), ids(&text));
+
+    // the time that a search took is told step by step
+    let timed = ready.search(&[modifier, "--reference", &picture]).await?;
+    let (timing, encode) = (&timed["timing"], &timed["timing"]["encode"]);
+    let sum = |of: &Value, names: &[&str]| names.iter().map(|name| number(&of[name])).sum::<f64>();
+    let within = sum(encode, &["queued_ms", "preprocessing_ms", "inference_ms"]);
+    assert!(
+        number(&encode["inference_ms"]) > 0.0 && within <= number(&timing["encode_ms"]),
+        "{timing}"
+    );
+    let steps = sum(timing, &["reference_ms", "encode_ms", "candidates_ms", "merge_ms"]);
+    assert!(within < steps && steps <= number(&timed["took_ms"]), "{timing}");
+    let shown = ready.pipeline.weimocir(&["search", modifier, "--timing"]).await?;
+    assert!(shown.stdout.contains("time in ms: reference "), "{shown:?}");
+
     let status = ready.weimocir(&["status"]).await?.json()?;
     assert_eq!(status["collections"][0]["images"], PICTURES);
     assert_eq!(status["collections"][0]["captioned"], PICTURES);

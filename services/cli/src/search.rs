@@ -3,11 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use weimocir_domain::{Alpha, Beta, Candidate, ImageId, TextReference};
+use weimocir_domain::{Alpha, Beta, Candidate, ImageId, LongText, TextReference};
 use weimocir_runtime::{Bus, Pictures};
 use weimocir_wire::{
     Blob,
-    search::{Reference, SearchAnswer, SearchRequest},
+    search::{Reference, SearchAnswer, SearchRequest, SearchTiming},
     subjects,
 };
 
@@ -36,6 +36,9 @@ pub(crate) struct SearchArgs {
     /// What stands for the reference against captions: `image`, or its own `caption`s
     #[arg(long, default_value_t, value_name = "KIND")]
     text_reference: TextReference,
+    /// A modifier longer than the model reads: `truncate` it and warn, or `refuse` it
+    #[arg(long, default_value_t, value_name = "WHAT")]
+    long_text: LongText,
     /// How many candidates
     #[arg(short, default_value_t = 10, value_name = "K")]
     k: usize,
@@ -51,6 +54,9 @@ pub(crate) struct SearchArgs {
     /// Seconds that the search may take
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
     timeout: f64,
+    /// Say where the time went (always told with --json)
+    #[arg(long)]
+    timing: bool,
 }
 
 pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done> {
@@ -70,6 +76,7 @@ pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done
         alpha: args.alpha,
         beta: args.beta,
         text_reference: args.text_reference,
+        long_text: args.long_text,
         k: Some(args.k),
         exclude: args.exclude.clone(),
         exclude_reference: Some(!args.keep_reference),
@@ -87,6 +94,9 @@ pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done
         say_json(&answer)?;
     } else {
         show(&answer);
+        if args.timing {
+            show_timing(&answer.timing);
+        }
     }
     Ok(if answer.partial { Done::Partly } else { Done::Fully })
 }
@@ -125,6 +135,15 @@ pub(crate) fn show(answer: &SearchAnswer) {
         answer.alpha,
         answer.beta,
         answer.took_ms
+    ));
+}
+
+fn show_timing(timing: &SearchTiming) {
+    let SearchTiming { reference_ms, encode_ms, encode, candidates_ms, merge_ms } = timing;
+    say(format_args!(
+        "time in ms: reference {reference_ms:.1}, encode {encode_ms:.1} (queued {:.1}, \
+         preprocessing {:.1}, inference {:.1}), candidates {candidates_ms:.1}, merge {merge_ms:.1}",
+        encode.queued_ms, encode.preprocessing_ms, encode.inference_ms
     ));
 }
 

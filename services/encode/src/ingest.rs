@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use weimocir_models::{
-    DeviceError, EncoderHandle, ImageError, Lane, ModelError, Pixels, Preprocessor,
-};
+use weimocir_domain::LongText;
+use weimocir_models::{EncoderHandle, Lane, TextPreprocessor};
 use weimocir_runtime::{Bus, Delivery, Failure, PictureError, Pictures, SubmitError};
 use weimocir_wire::{
-    Vector, subjects,
+    Vector,
+    query::EncodeTiming,
+    subjects,
     vectors::{CaptionVector, CaptionsPart, ImagePart},
     work::{EncodeCaptions, EncodeImage},
 };
 
-use crate::binding::Binding;
+use crate::{
+    binding::Binding,
+    embed::{self, EmbedError, Embedded},
+};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Ingest {
@@ -35,9 +39,10 @@ impl Ingest {
         let EncodeImage { collection, image, source, metadata } = delivery.decode()?;
         let record = self.binding.of(&collection).await?;
         let bytes = self.pictures.get(image).await.map_err(picture_failure)?;
-        let pixels = pixels(self.encoder.preprocessor(), bytes).await?.map_err(Failure::reject)?;
-        let embedding =
-            self.encoder.encode_image(Lane::Ingest, pixels).await.map_err(device_failure)?;
+        let Embedded { value: embedding, timing } =
+            embed::image(&self.encoder, Lane::Ingest, bytes).await.map_err(EmbedError::failure)?;
+        let EncodeTiming { queued_ms, preprocessing_ms, inference_ms } = timing;
+        tracing::debug!(%image, queued_ms, preprocessing_ms, inference_ms, "image encoded");
         let part = ImagePart {
             image,
             revision: delivery.revision(),
@@ -57,11 +62,15 @@ impl Ingest {
             return Err(Failure::reject("an image cannot have an empty list of captions"));
         }
         let record = self.binding.of(&collection).await?;
-        let encoded = self
-            .encoder
-            .encode_texts(Lane::Ingest, captions.clone())
-            .await
-            .map_err(device_failure)?;
+        let texts = captions.clone();
+        let tokens =
+            move |preprocessor: &TextPreprocessor| preprocessor.tokens(&texts, LongText::Truncate);
+        let Embedded { value: encoded, timing } =
+            embed::texts(&self.encoder, Lane::Ingest, tokens).await.map_err(EmbedError::failure)?;
+        let truncated = encoded.iter().filter(|caption| caption.truncated).count();
+        let EncodeTiming { queued_ms, preprocessing_ms, inference_ms } = timing;
+        tracing::debug!(%image, truncated, queued_ms, preprocessing_ms, inference_ms,
+            "captions encoded");
         let vectors = captions.into_iter().zip(&encoded);
         let part = CaptionsPart {
             image,
@@ -80,14 +89,6 @@ impl Ingest {
     }
 }
 
-/// Decodes a picture away from the async threads.
-pub(crate) async fn pixels(
-    preprocessor: Arc<Preprocessor>,
-    bytes: Vec<u8>,
-) -> Result<Result<Pixels, ImageError>, Failure> {
-    tokio::task::spawn_blocking(move || preprocessor.pixels(&bytes)).await.map_err(Failure::retry)
-}
-
 fn picture_failure(error: PictureError) -> Failure {
     match error {
         PictureError::Corrupt(_) => Failure::reject(error),
@@ -101,15 +102,4 @@ fn submit_failure(error: SubmitError) -> Failure {
         SubmitError::Wire(_) | SubmitError::TooLarge { .. } => Failure::reject(error),
         SubmitError::Full { .. } | SubmitError::Refused { .. } => Failure::retry(error),
     }
-}
-
-fn device_failure(error: DeviceError) -> Failure {
-    let kind = match &error {
-        DeviceError::Stopped => Failure::Fatal,
-        DeviceError::Model(ModelError::Text(_) | ModelError::Embedding(_)) => Failure::Reject,
-        DeviceError::Busy { .. } | DeviceError::Panicked { .. } | DeviceError::Model(_) => {
-            Failure::Retry
-        }
-    };
-    kind(format!("{:#}", anyhow::Error::new(error)))
 }

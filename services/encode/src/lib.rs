@@ -1,10 +1,11 @@
 //! The encode worker: turns pictures and captions into vectors of the log, and encodes queries ahead
 //! of that work. Any number of them share the queue.
 //!
-//! `ingest` does the work of the queue, `query` answers requests, `binding` keeps collections to one
-//! model. The encoder itself is `weimocir-models`'.
+//! `ingest` does the work of the queue, `query` answers requests, both by `embed`; `binding` keeps
+//! collections to one model. The encoder itself is `weimocir-models`'.
 
 mod binding;
+mod embed;
 mod ingest;
 mod query;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::{FutureExt, future::BoxFuture};
-use weimocir_models::{DeviceChoice, Encoder, EncoderHandle, ModelSource, Queues};
+use weimocir_models::{Budget, DeviceChoice, Encoder, EncoderHandle, ModelSource, Queues};
 use weimocir_runtime::{
     Asked, Bus, CancellationToken, Collections, NatsArgs, Patience, Pictures, Pull, Service,
     TelemetryArgs, work,
@@ -49,6 +50,14 @@ pub struct EncodeArgs {
     #[arg(long, env = "WEIMOCIR_ENCODE_IN_FLIGHT", default_value_t = 128, value_name = "N",
         value_parser = clap::value_parser!(u16).range(1..))]
     pub encode_in_flight: u16,
+    /// Pictures in one pass of the encoder; fewer let queries in earlier, more suit a GPU
+    #[arg(long, env = "WEIMOCIR_ENCODE_BATCH_IMAGES", default_value_t = Budget::default().images,
+        value_name = "N")]
+    pub encode_batch_images: usize,
+    /// Tokens in one pass of the encoder, padding included
+    #[arg(long, env = "WEIMOCIR_ENCODE_BATCH_TOKENS", default_value_t = Budget::default().tokens,
+        value_name = "N")]
+    pub encode_batch_tokens: usize,
     /// Seconds of silence after which this worker's deliveries go to another
     #[arg(long, env = "WEIMOCIR_ENCODE_ACK_WAIT", default_value_t = 30, value_name = "SECONDS",
         value_parser = clap::value_parser!(u64).range(1..))]
@@ -136,10 +145,11 @@ async fn work_until(
 
 async fn load(args: &EncodeArgs) -> anyhow::Result<EncoderHandle> {
     let (source, device) = (args.model.clone(), args.device);
+    let batch = Budget { images: args.encode_batch_images, tokens: args.encode_batch_tokens };
     tokio::task::spawn_blocking(move || {
         let encoder = Encoder::load(&source, device)
             .with_context(|| format!("failed to load the encoder {source}"))?;
-        EncoderHandle::spawn(encoder, Queues::default())
+        EncoderHandle::spawn(encoder, Queues { batch, ..Queues::default() })
             .context("failed to start the encoder's thread")
     })
     .await

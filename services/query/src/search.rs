@@ -8,9 +8,9 @@ use weimocir_domain::{
 };
 use weimocir_runtime::{Bus, CollectionError, Collections};
 use weimocir_wire::{
-    Blob, Vector,
-    query::{CandidatesQuery, EncodeQuery, EncodedQuery},
-    search::{Reference, Refusal, RefusalCode, SearchAnswer, SearchRequest},
+    Vector,
+    query::{CandidatesQuery, EncodeQuery, EncodeTiming, EncodedQuery},
+    search::{Reference, Refusal, RefusalCode, SearchAnswer, SearchRequest, SearchTiming},
     subjects,
     vectors::CollectionRecord,
 };
@@ -49,6 +49,7 @@ struct Ingredients {
     alpha: Alpha,
     beta: Beta,
     warnings: Vec<String>,
+    timing: EncodeTiming,
 }
 
 impl Searcher {
@@ -58,14 +59,21 @@ impl Searcher {
 
     pub(crate) async fn search(&self, mut request: SearchRequest) -> Result<SearchAnswer, Refusal> {
         let start = Instant::now();
+        let mut steps = Steps { last: start };
         let plan = self.plan(&mut request, start).await?;
         let resolved = self.resolve(&mut request, &plan).await?;
         let exclude = excluded(&request, &resolved);
+        let reference_ms = steps.step();
         let ingredients = self.ingredients(&request, &plan, resolved).await?;
+        let encode_ms = steps.step();
         let query = candidates_query(&plan, &ingredients, exclude, request.text_reference)?;
         let gathered = scatter::ask(&self.bus, &plan.record, query, plan.until).await?;
+        let candidates_ms = steps.step();
+        let candidates = merge(plan.k, gathered.candidates);
+        let merge_ms = steps.step();
+        let encode = ingredients.timing;
         Ok(SearchAnswer {
-            candidates: merge(plan.k, gathered.candidates),
+            candidates,
             collection: plan.record.name,
             model: plan.model,
             alpha: ingredients.alpha,
@@ -76,6 +84,7 @@ impl Searcher {
             missing_shards: gathered.missing,
             warnings: ingredients.warnings,
             took_ms: start.elapsed().as_secs_f64() * 1e3,
+            timing: SearchTiming { reference_ms, encode_ms, encode, candidates_ms, merge_ms },
         })
     }
 
@@ -130,33 +139,30 @@ impl Searcher {
         plan: &Plan,
         resolved: Resolved,
     ) -> Result<Ingredients, Refusal> {
-        let mut texts: Vec<String> = plan.modifier.iter().cloned().collect();
-        let (image, stored) = match resolved {
-            Resolved::Absent => (None, None),
-            Resolved::Stored { embedding, captions, .. } => (None, Some((embedding, captions))),
-            Resolved::Uploaded { picture, captions, .. } => {
-                texts.extend(captions);
-                (Some(picture), None)
+        let texts: Vec<String> = plan.modifier.iter().cloned().collect();
+        let (image, captions, stored) = match resolved {
+            Resolved::Absent => (None, vec![], None),
+            Resolved::Stored { embedding, captions, .. } => {
+                (None, vec![], Some((embedding, captions)))
             }
+            Resolved::Uploaded { picture, captions, .. } => (Some(picture), captions, None),
         };
-        let (asked, with_image) = (texts.len(), image.is_some());
-        let encoded = self.encode(image, texts, plan.until).await?;
+        let asked = (image.is_some(), texts.len(), captions.len());
+        let question = EncodeQuery { image, texts, captions, long_text: request.long_text };
+        let encoded: EncodedQuery =
+            self.bus.ask(subjects::ENCODE_QUERY, &question, left(plan.until)?).await?;
         same_model(&plan.model, &encoded.model, &plan.record.name)?;
-        if encoded.texts.len() != asked || encoded.image.is_some() != with_image {
+        if asked != (encoded.image.is_some(), encoded.texts.len(), encoded.captions.len()) {
             return Err(internal("the encode worker answered another question"));
         }
 
-        let modifier_was_cut =
-            plan.modifier.is_some() && encoded.texts.first().is_some_and(|t| t.truncated);
-        let mut texts =
-            encoded.texts.into_iter().map(|text| text.embedding.embedding(&encoded.model));
-        let modifier = match &plan.modifier {
-            Some(_) => texts.next().transpose().map_err(internal)?,
-            None => None,
-        };
-        let captions: Vec<Embedding> = texts.collect::<Result<_, _>>().map_err(internal)?;
-        let image = encoded.image.map(|image| image.embedding(&encoded.model));
-        let image = image.transpose().map_err(internal)?;
+        let embedding = |vector: Vector| vector.embedding(&encoded.model).map_err(internal);
+        let image = encoded.image.map(embedding).transpose()?;
+        let captions = encoded.captions.into_iter().map(|caption| embedding(caption.embedding));
+        let captions = captions.collect::<Result<Vec<_>, _>>()?;
+        let modifier = encoded.texts.into_iter().next();
+        let modifier_was_cut = modifier.as_ref().is_some_and(|text| text.truncated);
+        let modifier = modifier.map(|text| embedding(text.embedding)).transpose()?;
         let (reference, captions) = match stored {
             Some((embedding, captions)) => (Some(embedding), captions),
             None => (image, captions),
@@ -174,17 +180,23 @@ impl Searcher {
                 })
                 .into_iter()
                 .collect(),
+            timing: encoded.timing,
         })
     }
+}
 
-    async fn encode(
-        &self,
-        image: Option<Blob>,
-        texts: Vec<String>,
-        until: Instant,
-    ) -> Result<EncodedQuery, Refusal> {
-        let question = EncodeQuery { image, texts };
-        self.bus.ask(subjects::ENCODE_QUERY, &question, left(until)?).await
+/// Measures one step after the other.
+struct Steps {
+    last: Instant,
+}
+
+impl Steps {
+    /// Milliseconds since the step before.
+    fn step(&mut self) -> f64 {
+        let now = Instant::now();
+        let took = now - self.last;
+        self.last = now;
+        took.as_secs_f64() * 1e3
     }
 }
 

@@ -5,6 +5,7 @@ mod candidate;
 mod embedding;
 mod fusion;
 mod ids;
+mod long_text;
 mod similarity;
 mod weights;
 
@@ -12,5 +13,6 @@ pub use candidate::{Candidate, CaptionSimilarity, TopK, merge};
 pub use embedding::{Embedding, EmbeddingError, ModelId};
 pub use fusion::{FusionError, fuse};
 pub use ids::{Collection, IdError, ImageId, Revision, Shard};
+pub use long_text::{LongText, LongTextError};
 pub use similarity::{Composed, Similarities, dot};
 pub use weights::{Alpha, Beta, TextReference, WeightError};

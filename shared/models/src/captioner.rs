@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use weimocir_domain::ModelId;
 
 use crate::{
     blip::{Blip, BlipConfig},
+    device::Budget,
     device_choice::DeviceChoice,
     encoder::stack,
     error::ModelError,
@@ -16,9 +17,6 @@ use crate::{
     source::ModelSource,
     text::TextTokenizer,
 };
-
-/// Pictures in one forward pass; each is written about by several sentences at a time.
-const PICTURES_AT_ONCE: usize = 16;
 
 #[derive(Debug)]
 pub struct Captioner {
@@ -40,7 +38,8 @@ impl Captioner {
         let preprocessor = Preprocessor::from_json(&files.preprocessor, &files.path(PREPROCESSOR))?;
         let side = config.vision_config.image_size;
         preprocessor.check_size((side, side), &files.path(PREPROCESSOR))?;
-        let (blip, id) = files.load(&device, "", |weights| Blip::load(weights, &config))?;
+        let (blip, id) =
+            files.load((&device, DType::F32), "", |weights| Blip::load(weights, &config))?;
         let captioner = Self {
             blip,
             id,
@@ -73,19 +72,21 @@ impl Captioner {
     ) -> Result<Vec<Vec<String>>, ModelError> {
         let pictures: Vec<(&Pixels, u64)> =
             batch.iter().map(|(pixels, seed)| (pixels, *seed)).collect();
-        self.caption_pixels(&pictures, r)
+        self.caption_pixels(&pictures, r, Budget::default().images)
     }
 
+    /// In passes of at most `at_once` pictures.
     pub(crate) fn caption_pixels(
         &self,
         batch: &[(&Pixels, u64)],
         r: usize,
+        at_once: usize,
     ) -> Result<Vec<Vec<String>>, ModelError> {
         if r == 0 {
             return Err(ModelError::CaptionCount { asked: r });
         }
         let mut captions = Vec::with_capacity(batch.len());
-        for part in batch.chunks(PICTURES_AT_ONCE) {
+        for part in batch.chunks(at_once) {
             let (pixels, seeds): (Vec<&Pixels>, Vec<u64>) = part.iter().copied().unzip();
             let pixels = stack(&pixels, self.preprocessor.size(), &self.device)?;
             captions

@@ -6,7 +6,7 @@ use weimocir_domain::ModelId;
 
 use crate::{
     captioner::Captioner,
-    device::{DeviceError, DeviceThread, Lane, Queues},
+    device::{Budget, Cost, DeviceError, DeviceThread, Lane, Queues},
     error::ModelError,
     image::{Pixels, Preprocessor},
 };
@@ -33,8 +33,8 @@ impl CaptionerHandle {
         Ok(Self {
             id: captioner.id().clone(),
             preprocessor: captioner.preprocessor(),
-            thread: DeviceThread::spawn("captioner", queues, move |jobs| {
-                caption(&captioner, jobs)
+            thread: DeviceThread::spawn("captioner", queues, move |jobs, budget| {
+                caption(&captioner, jobs, budget)
             })?,
         })
     }
@@ -60,10 +60,11 @@ impl CaptionerHandle {
         r: usize,
     ) -> Result<Vec<String>, DeviceError> {
         let job = Job { pixels, seed, captions: r };
-        match lane {
-            Lane::Query => self.thread.try_submit(lane, job).await,
-            Lane::Ingest => self.thread.submit(lane, job).await,
-        }
+        let captions = match lane {
+            Lane::Query => self.thread.try_submit(lane, job, Cost::IMAGE).await?,
+            Lane::Ingest => self.thread.submit(lane, job, Cost::IMAGE).await?,
+        };
+        Ok(captions.value)
     }
 
     /// Finishes the batch under way and joins the thread. Blocks until then.
@@ -73,7 +74,11 @@ impl CaptionerHandle {
 }
 
 /// One batch: pictures that want the same number of captions are written about together.
-fn caption(captioner: &Captioner, jobs: &[Job]) -> Result<Vec<Vec<String>>, ModelError> {
+fn caption(
+    captioner: &Captioner,
+    jobs: &[Job],
+    budget: Budget,
+) -> Result<Vec<Vec<String>>, ModelError> {
     let mut answers = vec![Vec::new(); jobs.len()];
     let mut counts: Vec<usize> = jobs.iter().map(|job| job.captions).collect();
     counts.sort_unstable();
@@ -82,7 +87,9 @@ fn caption(captioner: &Captioner, jobs: &[Job]) -> Result<Vec<Vec<String>>, Mode
         let chosen: Vec<usize> = (0..jobs.len()).filter(|&n| jobs[n].captions == r).collect();
         let pictures: Vec<(&Pixels, u64)> =
             chosen.iter().map(|&n| (&jobs[n].pixels, jobs[n].seed)).collect();
-        for (n, captions) in chosen.into_iter().zip(captioner.caption_pixels(&pictures, r)?) {
+        for (n, captions) in
+            chosen.into_iter().zip(captioner.caption_pixels(&pictures, r, budget.images)?)
+        {
             answers[n] = captions;
         }
     }

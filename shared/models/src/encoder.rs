@@ -3,38 +3,41 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result as CandleResult, Tensor};
-use weimocir_domain::{Embedding, ModelId};
+use candle_core::{DType, Device, Result as CandleResult, Tensor};
+use weimocir_domain::{Embedding, LongText, ModelId};
 
 use crate::{
     bundled,
-    clip::{Clip, ClipConfig},
-    device_choice::DeviceChoice,
+    device::Budget,
+    dual_encoder::DualEncoder,
     error::ModelError,
-    files::{CONFIG, ModelFiles, PREPROCESSOR, Role},
+    files::{ModelFiles, Role},
     image::{Pixels, Preprocessor},
+    layers::rows,
+    options::{EncoderOptions, PixelRecipe},
+    passes,
     source::ModelSource,
     text::{TextTokenizer, Tokens},
+    text_preprocessor::TextPreprocessor,
 };
 
-/// Weights (α, β) of the paper for CLIP.
-pub(crate) const CLIP_WEIGHTS: (f32, f32) = (0.80, 0.10);
+/// Passes of a caller that has the encoder for itself, behind whom no query waits; because more
+/// gains nothing and takes memory.
+const ALONE: Budget = Budget { images: 32, tokens: 4_096 };
 
-/// Pictures in one forward pass; because more of them gain nothing and take memory.
-const PICTURES_AT_ONCE: usize = 16;
-/// Texts in one forward pass.
-const TEXTS_AT_ONCE: usize = 128;
+/// Pairs in one pass of the matching head; because their hidden states are 64 times a feature.
+const MATCHED_AT_ONCE: usize = 8;
 
 #[derive(Debug)]
 pub struct Encoder {
     id: ModelId,
     dim: usize,
     default_weights: (f32, f32),
-    clip: Clip,
-    context: usize,
-    tokenizer: TextTokenizer,
+    model: DualEncoder,
+    text_preprocessor: TextPreprocessor,
     preprocessor: Arc<Preprocessor>,
     device: Device,
+    dtype: DType,
 }
 
 /// A text's feature, and whether the text was too long to be read to its end.
@@ -46,29 +49,35 @@ pub struct EncodedText {
 
 impl Encoder {
     /// # Errors
-    /// A file that is missing, unreadable or not a CLIP model's, or a device that is not there.
-    pub fn load(source: &ModelSource, device: DeviceChoice) -> Result<Self, ModelError> {
+    /// A file that is missing, unreadable or not a dual encoder's, or a device that is not there.
+    pub fn load(
+        source: &ModelSource,
+        options: impl Into<EncoderOptions>,
+    ) -> Result<Self, ModelError> {
+        let options = options.into();
         let files = ModelFiles::find(source, Role::Encoder)?;
-        let config: ClipConfig = files.config("clip")?;
-        config.check(&files.path(CONFIG))?;
-        let device = device.open()?;
-        let preprocessor = Preprocessor::from_json(&files.preprocessor, &files.path(PREPROCESSOR))?;
-        let side = config.vision().image_size;
-        preprocessor.check_size((side, side), &files.path(PREPROCESSOR))?;
-        let (clip, id) = files.load(&device, "", |weights| Clip::load(weights, &config))?;
+        let device = options.device.open()?;
+        let dtype = options.precision.on(&device)?;
+        // Salesforce's checkpoints declare nothing: what the published code did is their recipe.
+        let pixels = match source {
+            ModelSource::Checkpoint(_) => PixelRecipe::Published,
+            _ => options.pixels,
+        };
+        let found = DualEncoder::load(&files, (&device, dtype), pixels)?;
+        let default_weights = match source {
+            ModelSource::Bundled => bundled::WEIGHTS,
+            _ => found.model.default_weights(),
+        };
+        let tokenizer = TextTokenizer::load(&files.tokenizer, |file| files.path(file))?;
         let encoder = Self {
-            clip,
-            id,
-            dim: config.projection_dim,
-            default_weights: if *source == ModelSource::Bundled {
-                bundled::WEIGHTS
-            } else {
-                CLIP_WEIGHTS
-            },
-            context: config.text().max_position_embeddings,
-            tokenizer: TextTokenizer::load(&files.tokenizer, |file| files.path(file))?,
-            preprocessor: Arc::new(preprocessor),
+            text_preprocessor: TextPreprocessor::new(tokenizer, found.context),
+            model: found.model,
+            id: found.id,
+            dim: found.dim,
+            default_weights,
+            preprocessor: Arc::new(found.preprocessor),
             device,
+            dtype,
         };
         tracing::info!(model = %encoder.id, dim = encoder.dim, "encoder loaded");
         Ok(encoder)
@@ -92,48 +101,101 @@ impl Encoder {
         Arc::clone(&self.preprocessor)
     }
 
+    pub fn text_preprocessor(&self) -> TextPreprocessor {
+        self.text_preprocessor.clone()
+    }
+
     /// One raw feature for each picture, in order.
     ///
     /// # Errors
     /// Pixels of another model's size, or a failing device.
     pub fn encode_images(&self, batch: &[Pixels]) -> Result<Vec<Embedding>, ModelError> {
-        self.encode_pixels(&batch.iter().collect::<Vec<_>>())
+        self.encode_pixels(&batch.iter().collect::<Vec<_>>(), ALONE.images)
     }
 
-    pub(crate) fn encode_pixels(&self, batch: &[&Pixels]) -> Result<Vec<Embedding>, ModelError> {
+    /// In passes of at most `at_once` pictures.
+    pub(crate) fn encode_pixels(
+        &self,
+        batch: &[&Pixels],
+        at_once: usize,
+    ) -> Result<Vec<Embedding>, ModelError> {
         let mut embeddings = Vec::with_capacity(batch.len());
-        for part in batch.chunks(PICTURES_AT_ONCE) {
-            let pixels = stack(part, self.preprocessor.size(), &self.device)?;
-            embeddings.extend(self.embeddings(&self.clip.image_features(&pixels)?)?);
+        for part in batch.chunks(at_once) {
+            let pixels = self.stack(part)?;
+            embeddings.extend(self.embeddings(&self.model.image_features(&pixels)?)?);
         }
         Ok(embeddings)
+    }
+
+    /// One raw feature for each text, in order; of a text that is too long, its beginning counts.
+    ///
+    /// # Errors
+    /// An empty text, or a failing device.
+    pub fn encode_texts(&self, texts: &[String]) -> Result<Vec<EncodedText>, ModelError> {
+        self.encode_tokens(&self.text_preprocessor.tokens(texts, LongText::Truncate)?)
     }
 
     /// One raw feature for each text, in order.
     ///
     /// # Errors
-    /// An empty text, or a failing device.
-    pub fn encode_texts(&self, texts: &[String]) -> Result<Vec<EncodedText>, ModelError> {
-        let tokens =
-            texts.iter().enumerate().map(|(n, text)| self.tokenizer.encode(n, text, self.context));
-        let tokens: Vec<Tokens> = tokens.collect::<Result<_, _>>()?;
+    /// A failing device.
+    pub fn encode_tokens(&self, texts: &[Tokens]) -> Result<Vec<EncodedText>, ModelError> {
+        self.encode_ids(&texts.iter().collect::<Vec<_>>(), ALONE.tokens)
+    }
+
+    /// In passes of at most `at_once` tokens, padding included.
+    pub(crate) fn encode_ids(
+        &self,
+        texts: &[&Tokens],
+        at_once: usize,
+    ) -> Result<Vec<EncodedText>, ModelError> {
+        let lengths: Vec<usize> = texts.iter().map(|tokens| tokens.ids.len()).collect();
         let mut encoded = Vec::with_capacity(texts.len());
-        for part in tokens.chunks(TEXTS_AT_ONCE) {
-            let ids: Vec<Vec<u32>> = part.iter().map(|tokens| tokens.ids.clone()).collect();
-            let embeddings = self.embeddings(&self.clip.text_features(&ids)?)?;
-            encoded.extend(
-                embeddings.into_iter().zip(part).map(|(embedding, tokens)| EncodedText {
-                    embedding,
-                    truncated: tokens.truncated,
-                }),
-            );
+        for pass in passes::by_length(&lengths, at_once) {
+            let ids: Vec<Vec<u32>> = pass.iter().map(|&n| texts[n].ids.clone()).collect();
+            let embeddings = self.embeddings(&self.model.text_features(&ids)?)?;
+            encoded.extend(pass.into_iter().zip(embeddings));
         }
-        Ok(encoded)
+        encoded.sort_by_key(|(n, _)| *n);
+        let answers = encoded
+            .into_iter()
+            .map(|(n, embedding)| EncodedText { embedding, truncated: texts[n].truncated });
+        Ok(answers.collect())
+    }
+
+    /// How probable it is that each text describes the picture beside it, by the image-text
+    /// matching head of BLIP.
+    ///
+    /// # Errors
+    /// An encoder without that head, numbers of pictures and texts that differ, an empty text,
+    /// pixels of another model's size, or a failing device.
+    pub fn matching(&self, pictures: &[Pixels], texts: &[String]) -> Result<Vec<f32>, ModelError> {
+        let DualEncoder::Blip(blip) = &self.model else {
+            return Err(ModelError::NoMatchingHead { model: self.id.clone() });
+        };
+        if pictures.len() != texts.len() {
+            let (pictures, texts) = (pictures.len(), texts.len());
+            return Err(ModelError::Unpaired { pictures, texts });
+        }
+        let tokens = self.text_preprocessor.tokens(texts, LongText::Truncate)?;
+        let mut found = Vec::with_capacity(texts.len());
+        for (pictures, texts) in
+            pictures.chunks(MATCHED_AT_ONCE).zip(tokens.chunks(MATCHED_AT_ONCE))
+        {
+            let looks = blip.look(&self.stack(&pictures.iter().collect::<Vec<_>>())?)?;
+            let ids: Vec<Vec<u32>> = texts.iter().map(|tokens| tokens.ids.clone()).collect();
+            let odds: Vec<f32> = blip.matching(&ids, &looks)?.to_dtype(DType::F32)?.to_vec1()?;
+            found.extend(odds);
+        }
+        Ok(found)
+    }
+
+    fn stack(&self, batch: &[&Pixels]) -> Result<Tensor, ModelError> {
+        Ok(stack(batch, self.preprocessor.size(), &self.device)?.to_dtype(self.dtype)?)
     }
 
     fn embeddings(&self, features: &Tensor) -> Result<Vec<Embedding>, ModelError> {
-        let rows: Vec<Vec<f32>> = features.to_vec2()?;
-        rows.into_iter().map(|row| Ok(Embedding::new(self.id.clone(), row)?)).collect()
+        rows(features)?.into_iter().map(|row| Ok(Embedding::new(self.id.clone(), row)?)).collect()
     }
 }
 

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use weimocir_domain::{Embedding, ModelId};
 
 use crate::{
-    device::{DeviceError, DeviceThread, Lane, Queues},
+    device::{Budget, Cost, DeviceError, DeviceThread, Lane, Queues, Timed},
     encoder::{EncodedText, Encoder},
     error::ModelError,
     image::{Pixels, Preprocessor},
+    text::Tokens,
+    text_preprocessor::TextPreprocessor,
 };
 
 #[derive(Debug)]
 enum Job {
     Image(Pixels),
-    Texts(Vec<String>),
+    Texts(Vec<Tokens>),
 }
 
 #[derive(Debug)]
@@ -31,6 +33,7 @@ pub struct EncoderHandle {
     dim: usize,
     default_weights: (f32, f32),
     preprocessor: Arc<Preprocessor>,
+    text_preprocessor: TextPreprocessor,
 }
 
 impl EncoderHandle {
@@ -42,7 +45,10 @@ impl EncoderHandle {
             dim: encoder.dim(),
             default_weights: encoder.default_weights(),
             preprocessor: encoder.preprocessor(),
-            thread: DeviceThread::spawn("encoder", queues, move |jobs| encode(&encoder, jobs))?,
+            text_preprocessor: encoder.text_preprocessor(),
+            thread: DeviceThread::spawn("encoder", queues, move |jobs, budget| {
+                encode(&encoder, jobs, budget)
+            })?,
         })
     }
 
@@ -62,13 +68,23 @@ impl EncoderHandle {
         Arc::clone(&self.preprocessor)
     }
 
+    pub fn text_preprocessor(&self) -> TextPreprocessor {
+        self.text_preprocessor.clone()
+    }
+
     /// A full query lane refuses with `Busy`; a full ingest lane makes the caller wait.
     ///
     /// # Errors
     /// As `DeviceThread::submit` and `Encoder::encode_images`.
-    pub async fn encode_image(&self, lane: Lane, pixels: Pixels) -> Result<Embedding, DeviceError> {
-        match self.hand_over(lane, Job::Image(pixels)).await? {
-            Answer::Image(embedding) => Ok(embedding),
+    pub async fn encode_image(
+        &self,
+        lane: Lane,
+        pixels: Pixels,
+    ) -> Result<Timed<Embedding>, DeviceError> {
+        let Timed { value, queued, inference } =
+            self.hand_over(lane, Job::Image(pixels), Cost::IMAGE).await?;
+        match value {
+            Answer::Image(value) => Ok(Timed { value, queued, inference }),
             Answer::Texts(_) => unreachable!("a picture is answered with its embedding"),
         }
     }
@@ -76,22 +92,30 @@ impl EncoderHandle {
     /// As `encode_image`, for the texts of one caller.
     ///
     /// # Errors
-    /// As `DeviceThread::submit` and `Encoder::encode_texts`.
+    /// As `DeviceThread::submit` and `Encoder::encode_tokens`.
     pub async fn encode_texts(
         &self,
         lane: Lane,
-        texts: Vec<String>,
-    ) -> Result<Vec<EncodedText>, DeviceError> {
-        match self.hand_over(lane, Job::Texts(texts)).await? {
-            Answer::Texts(encoded) => Ok(encoded),
+        texts: Vec<Tokens>,
+    ) -> Result<Timed<Vec<EncodedText>>, DeviceError> {
+        let cost = Cost::texts(texts.iter().map(|tokens| tokens.ids.len()));
+        let Timed { value, queued, inference } =
+            self.hand_over(lane, Job::Texts(texts), cost).await?;
+        match value {
+            Answer::Texts(value) => Ok(Timed { value, queued, inference }),
             Answer::Image(_) => unreachable!("texts are answered with theirs"),
         }
     }
 
-    async fn hand_over(&self, lane: Lane, job: Job) -> Result<Answer, DeviceError> {
+    async fn hand_over(
+        &self,
+        lane: Lane,
+        job: Job,
+        cost: Cost,
+    ) -> Result<Timed<Answer>, DeviceError> {
         match lane {
-            Lane::Query => self.thread.try_submit(lane, job).await,
-            Lane::Ingest => self.thread.submit(lane, job).await,
+            Lane::Query => self.thread.try_submit(lane, job, cost).await,
+            Lane::Ingest => self.thread.submit(lane, job, cost).await,
         }
     }
 
@@ -102,7 +126,7 @@ impl EncoderHandle {
 }
 
 /// One batch: the pictures together, the texts of all callers together.
-fn encode(encoder: &Encoder, jobs: &[Job]) -> Result<Vec<Answer>, ModelError> {
+fn encode(encoder: &Encoder, jobs: &[Job], budget: Budget) -> Result<Vec<Answer>, ModelError> {
     let pictures = jobs.iter().filter_map(|job| match job {
         Job::Image(pixels) => Some(pixels),
         Job::Texts(_) => None,
@@ -111,9 +135,10 @@ fn encode(encoder: &Encoder, jobs: &[Job]) -> Result<Vec<Answer>, ModelError> {
         Job::Texts(texts) => Some(texts),
         Job::Image(_) => None,
     });
-    let texts: Vec<String> = texts.flatten().cloned().collect();
-    let mut embeddings = encoder.encode_pixels(&pictures.collect::<Vec<_>>())?.into_iter();
-    let mut encoded = encoder.encode_texts(&texts)?.into_iter();
+    let (pictures, texts): (Vec<&Pixels>, Vec<&Tokens>) =
+        (pictures.collect(), texts.flatten().collect());
+    let mut embeddings = encoder.encode_pixels(&pictures, budget.images)?.into_iter();
+    let mut encoded = encoder.encode_ids(&texts, budget.tokens)?.into_iter();
     let answers = jobs.iter().filter_map(|job| match job {
         Job::Image(_) => embeddings.next().map(Answer::Image),
         Job::Texts(texts) => Some(Answer::Texts(encoded.by_ref().take(texts.len()).collect())),

@@ -1,12 +1,17 @@
 //! What loading and running a model can fail with. Picture errors are `image`'s.
 
-use weimocir_domain::EmbeddingError;
+use weimocir_domain::{EmbeddingError, ModelId};
 
 /// Text that no encoder can place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     #[error("text {index} is empty or only white space")]
     Empty { index: usize },
+    #[error(
+        "text {index} has {tokens} tokens, and the model reads {limit}: shorten it, or let its end \
+         be cut off (\"truncate\")"
+    )]
+    TooLong { index: usize, tokens: usize, limit: usize },
 }
 
 /// Every text fits after "failed to load the model: " or "failed to run the model: ".
@@ -32,7 +37,7 @@ pub enum ModelError {
     #[error("{file} is not valid: {reason}")]
     InvalidFile { file: String, reason: String },
     #[error("{file} describes a model of type \"{found}\", expected \"{expected}\"")]
-    ModelType { file: String, found: String, expected: &'static str },
+    ModelType { file: String, found: String, expected: String },
     #[error("{file} asks for {setting} = {value}, which is not supported")]
     Unsupported { file: String, setting: &'static str, value: String },
     #[error("{file} has no tensor \"{name}\"")]
@@ -58,6 +63,10 @@ pub enum ModelError {
         "picture {index} is {found:?} (height, width) after preprocessing, the model takes {expected:?}"
     )]
     PixelSize { index: usize, found: (usize, usize), expected: (usize, usize) },
+    #[error("{model} has no image-text matching head, only BLIP has one")]
+    NoMatchingHead { model: ModelId },
+    #[error("{pictures} pictures and {texts} texts cannot be paired")]
+    Unpaired { pictures: usize, texts: usize },
     #[error("captioning takes at least one caption per image, {asked} were asked for")]
     CaptionCount { asked: usize },
     #[error("the captioner wrote no words for picture {index}")]
@@ -68,12 +77,21 @@ pub enum ModelError {
     Text(#[from] TextError),
     #[error("the encoder made an unusable feature")]
     Embedding(#[from] EmbeddingError),
+    #[error(
+        "the device's memory does not suffice ({reason}): stop other programs that use it, or run a \
+         smaller model"
+    )]
+    OutOfMemory { reason: String },
     #[error("the tensor library failed")]
     Compute(#[source] Box<candle_core::Error>),
 }
 
 impl From<candle_core::Error> for ModelError {
     fn from(error: candle_core::Error) -> Self {
+        let reason = error.to_string();
+        if OUT_OF_MEMORY.iter().any(|code| reason.contains(code)) {
+            return Self::OutOfMemory { reason };
+        }
         Self::Compute(Box::new(error))
     }
 }
@@ -84,4 +102,31 @@ fn listed(names: &[String]) -> String {
     let shown: Vec<String> = shown.iter().map(|name| format!("\"{name}\"")).collect();
     let shown = shown.join(", ");
     if others.is_empty() { shown } else { format!("{shown} and {} more", others.len()) }
+}
+
+/// How the CUDA driver and cuBLAS name it. candle boxes their errors, so that the name is all there
+/// is to go by.
+const OUT_OF_MEMORY: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"];
+
+#[cfg(test)]
+mod tests {
+    use super::ModelError;
+
+    // The texts are those of cudarc 0.19's `DriverError` and `CublasError`.
+    #[test]
+    fn memory_that_does_not_suffice_is_told_from_other_failures() {
+        let full = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        let cublas = "CublasError(CUBLAS_STATUS_ALLOC_FAILED)";
+        for text in [full, cublas] {
+            let boxed = candle_core::Error::Cuda(text.into());
+            for error in [boxed, candle_core::Error::wrap(text).context("in layer 3")] {
+                let error = ModelError::from(error);
+                assert!(matches!(error, ModelError::OutOfMemory { .. }), "{error:?}");
+                assert!(error.to_string().contains(text), "{error}");
+            }
+        }
+        let other = "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access\")";
+        let error = ModelError::from(candle_core::Error::Cuda(other.into()));
+        assert!(matches!(error, ModelError::Compute(_)), "{error:?}");
+    }
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use weimocir_domain::ModelId;
@@ -147,29 +147,31 @@ impl ModelFiles {
         format!("{}/{file}", self.place)
     }
 
-    /// config.json, if it describes a model of type `model_type`.
-    pub(crate) fn config<T: DeserializeOwned>(
-        &self,
-        model_type: &'static str,
-    ) -> Result<T, ModelError> {
+    /// Which of these types of model config.json describes.
+    pub(crate) fn model_type<'a>(&self, types: &[&'a str]) -> Result<&'a str, ModelError> {
         #[derive(Deserialize)]
         struct Head {
             #[serde(default)]
             model_type: String,
         }
-        let invalid = |e: serde_json::Error| ModelError::InvalidFile {
+        let head: Head = self.parse_config()?;
+        let found = types.iter().copied().find(|name| *name == head.model_type);
+        found.ok_or_else(|| ModelError::ModelType {
             file: self.path(CONFIG),
-            reason: e.to_string(),
-        };
-        let head: Head = serde_json::from_slice(&self.config).map_err(invalid)?;
-        if head.model_type != model_type {
-            return Err(ModelError::ModelType {
-                file: self.path(CONFIG),
-                found: head.model_type,
-                expected: model_type,
-            });
-        }
-        serde_json::from_slice(&self.config).map_err(invalid)
+            found: head.model_type,
+            expected: types.join("\" or \""),
+        })
+    }
+
+    /// config.json, if it describes a model of this type.
+    pub(crate) fn config<T: DeserializeOwned>(&self, model_type: &str) -> Result<T, ModelError> {
+        self.model_type(&[model_type])?;
+        self.parse_config()
+    }
+
+    fn parse_config<T: DeserializeOwned>(&self) -> Result<T, ModelError> {
+        serde_json::from_slice(&self.config)
+            .map_err(|e| ModelError::InvalidFile { file: self.path(CONFIG), reason: e.to_string() })
     }
 
     /// What `load` makes of the weights, and the model's id.
@@ -177,11 +179,11 @@ impl ModelFiles {
     /// The id takes a second pass over the files, which another thread makes meanwhile.
     pub(crate) fn load<T>(
         &self,
-        device: &Device,
+        (device, dtype): (&Device, DType),
         recipe: &str,
         load: impl FnOnce(&Weights) -> Result<T, ModelError>,
     ) -> Result<(T, ModelId), ModelError> {
-        let weights = self.weights(device)?;
+        let weights = self.weights(device)?.in_dtype(dtype);
         std::thread::scope(|threads| {
             let id = threads.spawn(|| self.id(recipe));
             let model = load(&weights)?;
@@ -291,6 +293,6 @@ mod tests {
         let id = files.id("").unwrap();
         assert!(id.as_str().starts_with("bundled-clip:"));
         assert_ne!(files.id("published").unwrap(), id);
-        assert_eq!(files.load(&Device::Cpu, "", |_| Ok(())).unwrap().1, id);
+        assert_eq!(files.load((&Device::Cpu, DType::F32), "", |_| Ok(())).unwrap().1, id);
     }
 }

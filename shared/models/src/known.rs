@@ -9,13 +9,10 @@ use serde::Serialize;
 
 use crate::{
     bundled,
-    encoder::CLIP_WEIGHTS,
+    dual_encoder::{BLIP_WEIGHTS, CLIP_WEIGHTS},
     files::{ModelFiles, Role},
     hub::Hub,
 };
-
-/// Weights (α, β) of the paper for BLIP.
-const BLIP_WEIGHTS: (f32, f32) = (0.95, 0.20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {

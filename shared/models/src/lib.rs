@@ -8,6 +8,7 @@ mod captioner_handle;
 mod clip;
 mod device;
 mod device_choice;
+mod dual_encoder;
 mod encoder;
 mod encoder_handle;
 mod error;
@@ -17,14 +18,17 @@ mod image;
 mod kernels;
 mod known;
 mod layers;
+mod options;
+mod passes;
 mod pre_norm;
 mod source;
 mod text;
+mod text_preprocessor;
 mod weights;
 
 pub use captioner::Captioner;
 pub use captioner_handle::CaptionerHandle;
-pub use device::{DeviceError, DeviceThread, Lane, Queues};
+pub use device::{Budget, Cost, DeviceError, DeviceThread, Lane, Queues, Timed};
 pub use device_choice::DeviceChoice;
 pub use encoder::{EncodedText, Encoder};
 pub use encoder_handle::EncoderHandle;
@@ -33,7 +37,10 @@ pub use files::Role;
 pub use hub::Hub;
 pub use image::{ImageError, ImageLimits, Pixels, Preprocessor};
 pub use known::{Cached, KNOWN_MODELS, KnownModel, Origin};
+pub use options::{EncoderOptions, PixelRecipe, Precision};
 pub use source::ModelSource;
+pub use text::Tokens;
+pub use text_preprocessor::TextPreprocessor;
 
 /// What a caught panic said.
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -2,7 +2,7 @@
 //! shard holds.
 
 use serde::{Deserialize, Serialize};
-use weimocir_domain::{Beta, Candidate, Collection, ImageId, ModelId, Revision};
+use weimocir_domain::{Beta, Candidate, Collection, ImageId, LongText, ModelId, Revision};
 
 use crate::{Blob, Message, Vector, vectors::CaptionVector, work::Metadata};
 
@@ -11,8 +11,15 @@ use crate::{Blob, Message, Vector, vectors::CaptionVector, work::Metadata};
 pub struct EncodeQuery {
     #[serde(default)]
     pub image: Option<Blob>,
+    /// What people wrote.
     #[serde(default)]
     pub texts: Vec<String>,
+    /// What a captioner wrote: cut off where too long, whatever `long_text` says.
+    #[serde(default)]
+    pub captions: Vec<String>,
+    /// What becomes of `texts` that are longer than the model reads.
+    #[serde(default)]
+    pub long_text: LongText,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +31,23 @@ pub struct EncodedQuery {
     pub image: Option<Vector>,
     /// One for each text, in order.
     pub texts: Vec<EncodedText>,
+    /// One for each caption, in order.
+    #[serde(default)]
+    pub captions: Vec<EncodedText>,
+    #[serde(default)]
+    pub timing: EncodeTiming,
+}
+
+/// Where the time of an encoding went. Picture and texts of a question are encoded side by side:
+/// these are of the one that took longer.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct EncodeTiming {
+    /// Waiting for the device.
+    pub queued_ms: f64,
+    /// Decoding and resizing a picture, or cutting texts into tokens.
+    pub preprocessing_ms: f64,
+    /// On the device, with what else was in the batch.
+    pub inference_ms: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,6 +133,12 @@ pub struct Record {
     pub metadata: Metadata,
 }
 
+impl Message for EncodeQuery {
+    const NAME: &'static str = "encode-query";
+    // 2: captions and long_text, which a reader of the first version would pass over
+    const VERSION: u16 = 2;
+}
+
 macro_rules! messages {
     ($($t:ty = $name:literal),* $(,)?) => {$(
         impl Message for $t {
@@ -118,7 +148,6 @@ macro_rules! messages {
 }
 
 messages! {
-    EncodeQuery = "encode-query",
     EncodedQuery = "encoded-query",
     CaptionQuery = "caption-query",
     CaptionedQuery = "captioned-query",

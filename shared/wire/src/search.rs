@@ -2,9 +2,11 @@
 //! request's Content-Type, the answer in the same.
 
 use serde::{Deserialize, Serialize};
-use weimocir_domain::{Alpha, Beta, Candidate, Collection, ImageId, ModelId, TextReference};
+use weimocir_domain::{
+    Alpha, Beta, Candidate, Collection, ImageId, LongText, ModelId, TextReference,
+};
 
-use crate::{Blob, Message};
+use crate::{Blob, Message, query::EncodeTiming};
 
 /// A composed search. Everything but one of `reference` and `modifier` may be left out.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub struct SearchRequest {
     pub beta: Option<Beta>,
     #[serde(default)]
     pub text_reference: TextReference,
+    /// What becomes of a modifier that is longer than the model reads.
+    #[serde(default)]
+    pub long_text: LongText,
     /// How many candidates, 1 to 1,000. Default 10.
     #[serde(default)]
     pub k: Option<usize>,
@@ -67,6 +72,22 @@ pub struct SearchAnswer {
     pub missing_shards: Vec<u16>,
     pub warnings: Vec<String>,
     pub took_ms: f64,
+    #[serde(default)]
+    pub timing: SearchTiming,
+}
+
+/// Where the time of a search went, step after step. Together they are almost all of `took_ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct SearchTiming {
+    /// Finding the collection and the reference; captioning an uploaded one where that is asked for.
+    pub reference_ms: f64,
+    /// The question to the encode worker, there and back.
+    pub encode_ms: f64,
+    /// What the encode worker did in that time.
+    pub encode: EncodeTiming,
+    /// The question to the shards, until the last one has answered.
+    pub candidates_ms: f64,
+    pub merge_ms: f64,
 }
 
 /// Why there is no answer: `code` is for programs, `message` for people.

@@ -7,16 +7,16 @@ use std::fmt::{Debug, Write as _};
 
 use serde_json::json;
 use weimocir_domain::{
-    Alpha, Beta, Candidate, CaptionSimilarity, Collection, ImageId, ModelId, Revision,
+    Alpha, Beta, Candidate, CaptionSimilarity, Collection, ImageId, LongText, ModelId, Revision,
     TextReference,
 };
 use weimocir_wire::{
     Blob, Encoding, Message, Vector, WireError, dead, decode, encode,
     query::{
-        CandidatesChunk, CandidatesQuery, CaptionQuery, CaptionedQuery, EncodeQuery, EncodedQuery,
-        EncodedText, ImageState, Lookup, LookupQuery, Record, RecordQuery,
+        CandidatesChunk, CandidatesQuery, CaptionQuery, CaptionedQuery, EncodeQuery, EncodeTiming,
+        EncodedQuery, EncodedText, ImageState, Lookup, LookupQuery, Record, RecordQuery,
     },
-    search::{Reference, Refusal, RefusalCode, Refused, SearchAnswer, SearchRequest},
+    search::{Reference, Refusal, RefusalCode, Refused, SearchAnswer, SearchRequest, SearchTiming},
     vectors::{CaptionVector, CaptionsPart, CollectionRecord, ImagePart, Tombstone},
     work::{CaptionImage, DeleteImage, EncodeCaptions, EncodeImage, Metadata},
 };
@@ -75,6 +75,10 @@ fn vector() -> Vector {
 
 fn caption_vector() -> CaptionVector {
     CaptionVector { text: "a red shoe – worn".into(), embedding: vector() }
+}
+
+fn encode_timing() -> EncodeTiming {
+    EncodeTiming { queued_ms: 0.25, preprocessing_ms: 3.5, inference_ms: 8.0 }
 }
 
 fn candidate() -> Candidate {
@@ -141,13 +145,20 @@ fn vectors() {
 fn query() {
     snapshot!(
         "query",
-        EncodeQuery { image: Some(Blob(vec![0, 255, 16])), texts: vec!["is blue".into()] },
+        EncodeQuery {
+            image: Some(Blob(vec![0, 255, 16])),
+            texts: vec!["is blue".into()],
+            captions: vec!["a red shoe".into()],
+            long_text: LongText::Refuse,
+        },
         EncodedQuery {
             model: model(),
             alpha: 0.8,
             beta: 0.1,
             image: Some(vector()),
             texts: vec![EncodedText { embedding: vector(), truncated: true }],
+            captions: vec![EncodedText { embedding: vector(), truncated: false }],
+            timing: encode_timing(),
         },
         CaptionQuery { image: Blob(b"GIF89a".to_vec()) },
         CaptionedQuery { captions: vec!["a red shoe".into()] },
@@ -196,6 +207,7 @@ fn request() -> SearchRequest {
         alpha: Some(Alpha::new(0.8).unwrap()),
         beta: Some(Beta::new(0.1).unwrap()),
         text_reference: TextReference::Caption,
+        long_text: LongText::Refuse,
         k: Some(50),
         exclude: vec![other_image()],
         exclude_reference: Some(false),
@@ -225,7 +237,14 @@ fn search() {
             partial: true,
             missing_shards: vec![3],
             warnings: vec!["the modifier was cut".into()],
-            took_ms: 12.5,
+            took_ms: 14.5,
+            timing: SearchTiming {
+                reference_ms: 0.5,
+                encode_ms: 12.0,
+                encode: encode_timing(),
+                candidates_ms: 1.5,
+                merge_ms: 0.125,
+            },
         },
         Refused { error: Refusal::new(RefusalCode::UnknownImage, "there is no such image") },
     );
@@ -339,6 +358,7 @@ fn values_out_of_range_are_refused() {
         ("reference", json!({ "id": "1234" })),
         ("reference", json!({ "url": "http://example.org/1.jpg" })),
         ("text_reference", json!("text")),
+        ("long_text", json!("cut")),
         ("exclude", json!(["x"])),
         ("k", json!(-1)),
     ] {

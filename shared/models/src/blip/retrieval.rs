@@ -4,7 +4,11 @@
 use candle_core::{Result as CandleResult, Tensor};
 
 use super::{BlipConfig, text_encoder::TextEncoder, vision::VisionTower};
-use crate::{error::ModelError, layers::Linear, weights::Weights};
+use crate::{
+    error::ModelError,
+    layers::Linear,
+    weights::{Weights, ignorable},
+};
 
 #[derive(Debug)]
 pub(crate) struct BlipRetrieval {
@@ -13,20 +17,26 @@ pub(crate) struct BlipRetrieval {
     vision_projection: Linear,
     text_projection: Linear,
     matching: Linear,
+    /// [ENC], which begins a text that meets a picture, comes after [DEC].
+    matching_token: u32,
 }
 
 impl BlipRetrieval {
     pub(crate) fn load(weights: &Weights, config: &BlipConfig) -> Result<Self, ModelError> {
         let root = weights.root();
-        let (vision, text) = (config.vision_config.hidden_size, config.text_config.hidden_size);
+        let text_config = &config.text_config;
+        let (vision, text) = (config.vision_config.hidden_size, text_config.hidden_size);
         let dim = config.image_text_hidden_size;
-        Ok(Self {
+        let retrieval = Self {
             vision: VisionTower::load(&root.at("vision_model"), &config.vision_config)?,
             text: TextEncoder::load(&root.at("text_encoder"), config)?,
             vision_projection: Linear::load(&root.at("vision_proj"), vision, dim)?,
             text_projection: Linear::load(&root.at("text_proj"), text, dim)?,
             matching: Linear::load(&root.at("itm_head"), text, 2)?,
-        })
+            matching_token: text_config.bos_token_id + 1,
+        };
+        weights.finish(ignorable::BLIP_RETRIEVAL)?;
+        Ok(retrieval)
     }
 
     /// `[B, 3, S, S] → [B, dim]`, not normalised.
@@ -45,9 +55,14 @@ impl BlipRetrieval {
     }
 
     /// The probability that each text describes the picture beside it, `[B]`: the second of the
-    /// matching head's two classes. Texts begin with the token [ENC], as the head was trained.
+    /// matching head's two classes.
+    ///
+    /// The first token becomes [ENC], with which the head was trained; Hugging Face's model leaves
+    /// that to its caller.
     pub(crate) fn matching(&self, texts: &[Vec<u32>], pictures: &Tensor) -> CandleResult<Tensor> {
-        let logits = self.matching.forward(&self.text.forward(texts, Some(pictures))?)?;
+        let mut texts = texts.to_vec();
+        texts.iter_mut().filter_map(|ids| ids.first_mut()).for_each(|id| *id = self.matching_token);
+        let logits = self.matching.forward(&self.text.forward(&texts, Some(pictures))?)?;
         candle_nn::ops::softmax_last_dim(&logits)?.narrow(1, 1, 1)?.squeeze(1)
     }
 }

@@ -21,7 +21,10 @@ pub(super) const OPENAI_MERGES: &str = "bpe_simple_vocab_16e6.txt.gz";
 #[derive(Debug, Clone)]
 pub(crate) enum TokenizerFiles {
     Json(Vec<u8>),
-    BytePairs { vocabulary: Vec<u8>, merges: Vec<u8> },
+    BytePairs {
+        vocabulary: Vec<u8>,
+        merges: Vec<u8>,
+    },
     WordPieces(Vec<u8>),
     OpenAi(Vec<u8>),
     /// BLIP's own, for its checkpoints that come without any.

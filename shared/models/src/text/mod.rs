@@ -30,8 +30,10 @@ enum Cleaning {
 
 /// Token ids of a text, framed as its model wants them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tokens {
+pub struct Tokens {
     pub(crate) ids: Vec<u32>,
+    /// How many ids the whole text has.
+    pub(crate) whole: usize,
     /// The text was longer than the model's context, and its end is missing.
     pub(crate) truncated: bool,
 }
@@ -89,12 +91,13 @@ impl TextTokenizer {
             .encode_fast(text, true)
             .map_err(|e| ModelError::Tokenize { index, reason: e.to_string() })?;
         let mut ids = encoding.get_ids().to_vec();
-        let truncated = ids.len() > context;
+        let whole = ids.len();
+        let truncated = whole > context;
         if let (true, Some(&end)) = (truncated, ids.last()) {
             ids.truncate(context.saturating_sub(1));
             ids.push(end);
         }
-        Ok(Tokens { ids, truncated })
+        Ok(Tokens { ids, whole, truncated })
     }
 
     /// A sentence as people write it.

@@ -7,7 +7,8 @@ use tokenizers::{
 };
 
 /// bert-base-uncased's, which BLIP was trained with and whose checkpoints leave it out.
-pub(super) const BERT_BASE_UNCASED: &[u8] = include_bytes!("../../vocabularies/bert-base-uncased.txt");
+pub(super) const BERT_BASE_UNCASED: &[u8] =
+    include_bytes!("../../vocabularies/bert-base-uncased.txt");
 
 const UNKNOWN: &str = "[UNK]";
 const START: &str = "[CLS]";

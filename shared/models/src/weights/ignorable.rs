@@ -31,7 +31,6 @@ pub(crate) const BLIP_CAPTIONER: &[&str] = &[
 /// Hugging Face's `BlipForImageTextRetrieval`, and Salesforce's retrieval and pretraining
 /// checkpoints with their momentum encoders (`_m`), queues and decoder. The image-text matching
 /// head and the cross-attention that leads to it are no part of the features.
-#[cfg_attr(not(test), allow(dead_code, reason = "for the model that reads such checkpoints"))]
 pub(crate) const BLIP_RETRIEVAL: &[&str] = &[
     "*.position_ids",
     "logit_scale",

@@ -1,4 +1,4 @@
-//! Tensors by name, as f32 on the model's device, from every kind of file that holds them.
+//! Tensors by name, on the model's device, from every kind of file that holds them.
 //! A tensor that is missing, misshapen, unusable or left over is an error that names it.
 //! Which files a model consists of is `files`' matter.
 
@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use self::{bytes::Bytes, layout::Layout};
 use crate::error::ModelError;
@@ -35,6 +35,7 @@ pub(crate) struct Weights {
     tensors: BTreeMap<String, Source>,
     unread: RefCell<BTreeSet<String>>,
     device: Device,
+    dtype: DType,
 }
 
 #[derive(Debug)]
@@ -96,6 +97,7 @@ impl Weights {
             tensors: BTreeMap::new(),
             unread: RefCell::default(),
             device: device.clone(),
+            dtype: DType::F32,
         }
     }
 
@@ -118,6 +120,11 @@ impl Weights {
         }
         self.files.push(File { name, bytes });
         Ok(())
+    }
+
+    /// The same, as numbers of another type once they are on the device.
+    pub(crate) fn in_dtype(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
     }
 
     pub(crate) fn root(&self) -> Scope<'_> {
@@ -186,7 +193,7 @@ impl Scope<'_> {
         self.weights.tensors.contains_key(&self.path(name))
     }
 
-    /// The tensor `name` below this place, f32, contiguous, of exactly this shape.
+    /// The tensor `name` below this place, contiguous, of exactly this shape.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let path = self.path(name);
         let found = self.weights.shape(&path)?;
@@ -200,7 +207,8 @@ impl Scope<'_> {
         }
         let values = self.weights.values(&path)?;
         self.weights.unread.borrow_mut().remove(&path);
-        Ok(Tensor::from_vec(values, shape, &self.weights.device)?)
+        let tensor = Tensor::from_vec(values, shape, &self.weights.device)?;
+        Ok(tensor.to_dtype(self.weights.dtype)?)
     }
 
     fn path(&self, name: &str) -> String {

@@ -6,19 +6,32 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use weimocir_models::{DeviceError, DeviceThread, Lane, ModelError, Queues, TextError};
+use weimocir_models::{
+    Budget, Cost, DeviceError, DeviceThread, Lane, ModelError, Queues, TextError, Timed,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
-    /// Answered with its number.
+    /// A picture, answered with its number.
     Number(u32),
+    /// Texts of so many tokens together, none longer than ten.
+    Texts(u32),
     /// Holds the thread until the test lets go.
     Hold,
     Fail,
     Panic,
+}
+
+impl Job {
+    fn cost(self) -> Cost {
+        match self {
+            Job::Texts(tokens) => Cost { images: 0, tokens: tokens as usize, longest: 10 },
+            _ => Cost::IMAGE,
+        }
+    }
 }
 
 struct Bench {
@@ -32,11 +45,11 @@ struct Bench {
 fn bench(queues: Queues) -> Bench {
     let (seen, batches) = mpsc::channel();
     let (release, released) = mpsc::channel();
-    let work = move |jobs: &[Job]| {
+    let work = move |jobs: &[Job], _: Budget| {
         assert!(seen.send(jobs.to_vec()).is_ok(), "the test is over");
         jobs.iter()
             .map(|job| match job {
-                Job::Number(n) => Ok(*n),
+                Job::Number(n) | Job::Texts(n) => Ok(*n),
                 Job::Hold => {
                     released.recv().map(|()| 0).map_err(|_| TextError::Empty { index: 0 }.into())
                 }
@@ -48,10 +61,32 @@ fn bench(queues: Queues) -> Bench {
     Bench { thread: DeviceThread::spawn("bench", queues, work).unwrap(), batches, release }
 }
 
+fn budget(images: usize, tokens: usize) -> Queues {
+    Queues { batch: Budget { images, tokens }, ..Queues::default() }
+}
+
+type Task = tokio::task::JoinHandle<Result<Timed<u32>, DeviceError>>;
+
+async fn value(task: Task) -> u32 {
+    task.await.unwrap().unwrap().value
+}
+
 impl Bench {
-    fn submit(&self, lane: Lane, job: Job) -> tokio::task::JoinHandle<Result<u32, DeviceError>> {
+    fn submit(&self, lane: Lane, job: Job) -> Task {
         let thread = self.thread.clone();
-        tokio::spawn(async move { thread.submit(lane, job).await })
+        tokio::spawn(async move { thread.submit(lane, job, job.cost()).await })
+    }
+
+    async fn try_submit(&self, lane: Lane, job: Job) -> Result<u32, DeviceError> {
+        self.thread.try_submit(lane, job, job.cost()).await.map(|answer| answer.value)
+    }
+
+    /// The thread is busy until `release`.
+    async fn hold(&self) -> Task {
+        let held = self.submit(Lane::Ingest, Job::Hold);
+        self.settle().await;
+        assert_eq!(self.next_batch(), [Job::Hold]);
+        held
     }
 
     /// Lets everything that was spawned reach its queue: one thread runs all tasks, so a task that
@@ -69,19 +104,17 @@ impl Bench {
 
 #[tokio::test]
 async fn queries_go_first_and_a_batch_is_what_waits() {
-    let bench = bench(Queues { query: 8, ingest: 8, batch: 2 });
-    let held = bench.submit(Lane::Ingest, Job::Hold);
-    bench.settle().await;
-    assert_eq!(bench.next_batch(), [Job::Hold]);
+    let bench = bench(budget(2, 100));
+    let held = bench.hold().await;
     let ingest: Vec<_> = (1..=3).map(|n| bench.submit(Lane::Ingest, Job::Number(n))).collect();
     bench.settle().await;
     let query = bench.submit(Lane::Query, Job::Number(9));
     bench.settle().await;
     bench.release.send(()).unwrap();
-    assert_eq!(query.await.unwrap().unwrap(), 9);
-    assert_eq!(held.await.unwrap().unwrap(), 0);
+    assert_eq!(value(query).await, 9);
+    assert_eq!(value(held).await, 0);
     for (n, task) in (1..).zip(ingest) {
-        assert_eq!(task.await.unwrap().unwrap(), n);
+        assert_eq!(value(task).await, n);
     }
     assert_eq!(bench.next_batch(), [Job::Number(9)]);
     assert_eq!(bench.next_batch(), [Job::Number(1), Job::Number(2)]);
@@ -90,37 +123,33 @@ async fn queries_go_first_and_a_batch_is_what_waits() {
 
 #[tokio::test]
 async fn a_full_lane_says_busy_or_makes_the_caller_wait() {
-    let bench = bench(Queues { query: 1, ingest: 1, batch: 4 });
-    let held = bench.submit(Lane::Ingest, Job::Hold);
-    bench.settle().await;
-    assert_eq!(bench.next_batch(), [Job::Hold]);
+    let bench = bench(Queues { query: 1, ingest: 1, ..Queues::default() });
+    let held = bench.hold().await;
     let first = bench.submit(Lane::Query, Job::Number(1));
     bench.settle().await;
-    let refused = bench.thread.try_submit(Lane::Query, Job::Number(2)).await.unwrap_err();
+    let refused = bench.try_submit(Lane::Query, Job::Number(2)).await.unwrap_err();
     assert!(matches!(refused, DeviceError::Busy { waiting: 1 }), "{refused}");
     let waits = bench.submit(Lane::Query, Job::Number(3));
     bench.settle().await;
     bench.release.send(()).unwrap();
-    assert_eq!(held.await.unwrap().unwrap(), 0);
-    assert_eq!(first.await.unwrap().unwrap(), 1);
-    assert_eq!(waits.await.unwrap().unwrap(), 3);
-    assert_eq!(bench.thread.try_submit(Lane::Query, Job::Number(4)).await.unwrap(), 4);
+    assert_eq!(value(held).await, 0);
+    assert_eq!(value(first).await, 1);
+    assert_eq!(value(waits).await, 3);
+    assert_eq!(bench.try_submit(Lane::Query, Job::Number(4)).await.unwrap(), 4);
 }
 
 #[tokio::test]
 async fn a_job_that_fails_or_panics_fails_alone() {
     let bench = bench(Queues::default());
-    let held = bench.submit(Lane::Ingest, Job::Hold);
-    bench.settle().await;
-    assert_eq!(bench.next_batch(), [Job::Hold]);
+    let held = bench.hold().await;
     let jobs = [Job::Number(1), Job::Fail, Job::Number(2), Job::Panic, Job::Number(3)];
     let tasks: Vec<_> = jobs.iter().map(|job| bench.submit(Lane::Ingest, *job)).collect();
     bench.settle().await;
     bench.release.send(()).unwrap();
-    assert_eq!(held.await.unwrap().unwrap(), 0);
+    assert_eq!(value(held).await, 0);
     let mut outcomes = Vec::new();
     for task in tasks {
-        outcomes.push(task.await.unwrap());
+        outcomes.push(task.await.unwrap().map(|answer| answer.value));
     }
     assert_eq!(bench.next_batch(), jobs);
     assert!(
@@ -135,32 +164,92 @@ async fn a_job_that_fails_or_panics_fails_alone() {
     );
     let panicked = outcomes[3].as_ref().unwrap_err().to_string();
     assert_eq!(panicked, "the model panicked: as the test wants");
-    assert_eq!(bench.thread.submit(Lane::Query, Job::Number(5)).await.unwrap(), 5);
+    assert_eq!(value(bench.submit(Lane::Query, Job::Number(5))).await, 5);
 }
 
 #[tokio::test]
-async fn a_job_whose_caller_left_is_skipped() {
-    let bench = bench(Queues::default());
-    let held = bench.submit(Lane::Ingest, Job::Hold);
-    bench.settle().await;
-    assert_eq!(bench.next_batch(), [Job::Hold]);
+async fn a_job_whose_caller_left_costs_nothing() {
+    let bench = bench(budget(2, 100));
+    let held = bench.hold().await;
     let leaves = bench.submit(Lane::Ingest, Job::Number(1));
-    let stays = bench.submit(Lane::Ingest, Job::Number(2));
+    let stay = [2, 3].map(|n| bench.submit(Lane::Ingest, Job::Number(n)));
     bench.settle().await;
     leaves.abort();
     assert!(leaves.await.unwrap_err().is_cancelled());
     bench.release.send(()).unwrap();
-    assert_eq!(held.await.unwrap().unwrap(), 0);
-    assert_eq!(stays.await.unwrap().unwrap(), 2);
-    assert_eq!(bench.next_batch(), [Job::Number(2)]);
+    assert_eq!(value(held).await, 0);
+    for (n, task) in (2..).zip(stay) {
+        assert_eq!(value(task).await, n);
+    }
+    assert_eq!(bench.next_batch(), [Job::Number(2), Job::Number(3)]);
+}
+
+#[tokio::test]
+async fn a_batch_fills_a_budget_of_images_and_tokens() {
+    let bench = bench(budget(2, 60));
+    let held = bench.hold().await;
+    let jobs = [
+        [Job::Number(1), Job::Texts(30), Job::Number(2), Job::Texts(30)].as_slice(),
+        &[Job::Number(3)],
+        // more than the budget: alone
+        &[Job::Texts(90)],
+        &[Job::Texts(20), Job::Texts(30)],
+        &[Job::Texts(20), Job::Number(4), Job::Number(5)],
+        &[Job::Number(6)],
+    ];
+    let tasks: Vec<_> = jobs.concat().iter().map(|&job| bench.submit(Lane::Ingest, job)).collect();
+    bench.settle().await;
+    bench.release.send(()).unwrap();
+    assert_eq!(value(held).await, 0);
+    for task in tasks {
+        value(task).await;
+    }
+    for expected in jobs {
+        assert_eq!(bench.next_batch(), expected);
+    }
+}
+
+#[tokio::test]
+async fn ingest_has_a_batch_after_every_eight_of_queries() {
+    let bench = bench(budget(1, 100));
+    let held = bench.hold().await;
+    let ingest = [101, 102].map(|n| bench.submit(Lane::Ingest, Job::Number(n)));
+    let queries: Vec<_> = (1..=20).map(|n| bench.submit(Lane::Query, Job::Number(n))).collect();
+    bench.settle().await;
+    bench.release.send(()).unwrap();
+    assert_eq!(value(held).await, 0);
+    for task in ingest.into_iter().chain(queries) {
+        value(task).await;
+    }
+    let order: Vec<Job> = (0..22).flat_map(|_| bench.next_batch()).collect();
+    let expected = (1..=8).chain([101]).chain(9..=16).chain([102]).chain(17..=20);
+    assert_eq!(order, expected.map(Job::Number).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_answer_says_where_its_time_went() {
+    let bench = bench(Queues::default());
+    let held = bench.hold().await;
+    let (start, query) = (Instant::now(), bench.submit(Lane::Query, Job::Hold));
+    bench.settle().await;
+    let queued_since = Instant::now();
+    bench.release.send(()).unwrap();
+    let behind = queued_since.elapsed();
+    assert_eq!(bench.next_batch(), [Job::Hold]);
+    let running_since = Instant::now();
+    bench.settle().await;
+    let ran = running_since.elapsed();
+    bench.release.send(()).unwrap();
+    let answer = query.await.unwrap().unwrap();
+    assert!(answer.queued >= behind && answer.inference >= ran, "{answer:?}");
+    assert!(answer.queued + answer.inference <= start.elapsed(), "{answer:?}");
+    assert_eq!(value(held).await, 0);
 }
 
 #[tokio::test]
 async fn shutdown_finishes_the_batch_refuses_the_rest_and_joins() {
     let bench = bench(Queues::default());
-    let running = bench.submit(Lane::Ingest, Job::Hold);
-    bench.settle().await;
-    assert_eq!(bench.next_batch(), [Job::Hold]);
+    let running = bench.hold().await;
     let waiting = bench.submit(Lane::Ingest, Job::Number(1));
     bench.settle().await;
     let (thread, joined) = (bench.thread.clone(), Arc::new(AtomicBool::new(false)));
@@ -173,10 +262,10 @@ async fn shutdown_finishes_the_batch_refuses_the_rest_and_joins() {
     assert!(!joined.load(Ordering::SeqCst), "the batch is still under way");
     bench.release.send(()).unwrap();
     stopper.join().unwrap();
-    assert_eq!(running.await.unwrap().unwrap(), 0);
-    let late = bench.thread.submit(Lane::Query, Job::Number(2)).await;
+    assert_eq!(value(running).await, 0);
+    let late = bench.submit(Lane::Query, Job::Number(2)).await.unwrap();
     assert!(matches!(late, Err(DeviceError::Stopped)));
-    let late = bench.thread.try_submit(Lane::Ingest, Job::Number(2)).await;
+    let late = bench.try_submit(Lane::Ingest, Job::Number(2)).await;
     assert!(matches!(late, Err(DeviceError::Stopped)));
 }
 
@@ -190,7 +279,7 @@ fn the_last_handle_stops_and_joins_the_thread() {
     }
     let gone = Arc::new(AtomicBool::new(false));
     let model = Dropped(Arc::clone(&gone));
-    let thread = DeviceThread::spawn("bench", Queues::default(), move |jobs: &[u32]| {
+    let thread = DeviceThread::spawn("bench", Queues::default(), move |jobs: &[u32], _| {
         assert!(!model.0.load(Ordering::SeqCst));
         Ok(jobs.to_vec())
     });

@@ -4,7 +4,9 @@
 
 mod bundled;
 mod common;
+mod device_memory;
 mod device_thread;
+mod encoder_thread;
 mod formats;
 mod known;
 mod loading;

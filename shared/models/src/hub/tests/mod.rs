@@ -28,7 +28,7 @@ fn files() -> BTreeMap<String, Vec<u8>> {
 
 /// The digits of the id, which depend on the content alone.
 fn digits(files: &ModelFiles) -> String {
-    files.id().unwrap().as_str().split_once(':').unwrap().1.to_owned()
+    files.id("").unwrap().as_str().split_once(':').unwrap().1.to_owned()
 }
 
 fn original() -> String {

@@ -1,0 +1,41 @@
+//! What an encoder's texts go through before the device: cut into tokens and framed, on any thread.
+//! How a text becomes ids is `text`'s.
+
+use std::sync::Arc;
+
+use weimocir_domain::LongText;
+
+use crate::{
+    error::{ModelError, TextError},
+    text::{TextTokenizer, Tokens},
+};
+
+#[derive(Debug, Clone)]
+pub struct TextPreprocessor {
+    tokenizer: Arc<TextTokenizer>,
+    /// Tokens that the model reads at most.
+    context: usize,
+}
+
+impl TextPreprocessor {
+    pub(crate) fn new(tokenizer: TextTokenizer, context: usize) -> Self {
+        Self { tokenizer: Arc::new(tokenizer), context }
+    }
+
+    /// The token ids of each text, in order.
+    ///
+    /// # Errors
+    /// An empty text, or one longer than the model reads where that is refused.
+    pub fn tokens(&self, texts: &[String], long: LongText) -> Result<Vec<Tokens>, ModelError> {
+        texts.iter().enumerate().map(|(index, text)| self.one(index, text, long)).collect()
+    }
+
+    fn one(&self, index: usize, text: &str, long: LongText) -> Result<Tokens, ModelError> {
+        let tokens = self.tokenizer.encode(index, text, self.context)?;
+        if tokens.truncated && long == LongText::Refuse {
+            let (tokens, limit) = (tokens.whole, self.context);
+            return Err(TextError::TooLong { index, tokens, limit }.into());
+        }
+        Ok(tokens)
+    }
+}
