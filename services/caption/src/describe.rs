@@ -33,7 +33,7 @@ enum DescribeError {
 
 impl Describer {
     pub(crate) async fn handle(self, delivery: Arc<Delivery>) -> Result<(), Failure> {
-        let CaptionImage { collection, image, revision } = delivery.decode()?;
+        let CaptionImage { collection, image, revision, source: _ } = delivery.decode()?;
         let bytes = self.pictures.get(image).await.map_err(|error| match error {
             PictureError::Corrupt(_) => Failure::reject(error),
             PictureError::Missing(_) | PictureError::Failed { .. } => Failure::retry(error),
