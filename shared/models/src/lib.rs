@@ -4,7 +4,6 @@
 mod blip;
 mod bundled;
 mod captioner;
-mod captioner_handle;
 mod clip;
 mod device;
 mod device_choice;
@@ -20,8 +19,10 @@ mod source;
 mod text;
 mod weights;
 
-pub use captioner::Captioner;
-pub use captioner_handle::CaptionerHandle;
+pub use captioner::{
+    ApiKey, BlipCaptioner, BlipHandle, ByName, CaptionError, Captioner, EndpointCaptioner,
+    EndpointError, EndpointSettings, FileCaptioner, Picture, TableError,
+};
 pub use device::{DeviceError, DeviceThread, Lane, Queues};
 pub use device_choice::DeviceChoice;
 pub use encoder::{EncodedText, Encoder};

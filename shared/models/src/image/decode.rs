@@ -38,7 +38,7 @@ impl ImageLimits {
 /// dropped, grey repeated, the high byte of 16-bit samples. The first frame of an animation.
 ///
 /// 16-bit grey keeps its high byte too, where Pillow clips it to white.
-pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
+pub(crate) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty);
     }

@@ -10,6 +10,7 @@ use image::RgbImage;
 
 use config::{Resize, Settings};
 pub use decode::ImageLimits;
+pub(crate) use decode::decode;
 pub use error::ImageError;
 use resample::Span;
 

@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bundled;
+mod captioners;
 mod common;
 mod device_thread;
+mod endpoint;
+mod http_server;
 mod loading;
 mod parity;
 mod pictures;

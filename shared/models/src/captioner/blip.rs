@@ -1,5 +1,5 @@
-//! The captioner: pictures to sentences.
-//! Runs on the thread that calls it; `captioner_handle` gives it a thread of its own.
+//! BLIP as a captioner: pictures to sentences.
+//! Runs on the thread that calls it; `blip_handle` gives it a thread of its own.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
 const PICTURES_AT_ONCE: usize = 16;
 
 #[derive(Debug)]
-pub struct Captioner {
+pub struct BlipCaptioner {
     id: ModelId,
     blip: Blip,
     tokenizer: TextTokenizer,
@@ -29,7 +29,7 @@ pub struct Captioner {
     device: Device,
 }
 
-impl Captioner {
+impl BlipCaptioner {
     /// # Errors
     /// A file that is missing, unreadable or not a BLIP captioner's, or a device that is not there.
     pub fn load(source: &ModelSource, device: DeviceChoice) -> Result<Self, ModelError> {
