@@ -21,7 +21,7 @@ use crate::{Done, Shared};
 use feed::Feed;
 use sources::{Item, Place, Watched};
 
-pub(crate) use report::Summary;
+pub(crate) use report::{Summary, bar};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct IngestArgs {
