@@ -215,7 +215,7 @@ async fn submit(
         metadata: Metadata::new(),
     };
     let revision = bus.submit(subjects::ENCODE_IMAGE, &work).await?;
-    let work = CaptionImage { collection: collection.clone(), image, revision };
+    let work = CaptionImage { collection: collection.clone(), image, revision, source: None };
     bus.submit(subjects::CAPTION, &work).await?;
     Ok(image)
 }

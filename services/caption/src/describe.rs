@@ -1,9 +1,10 @@
 //! Captions for a picture of the queue, or of a request.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
+use bytes::Bytes;
 use weimocir_domain::ImageId;
-use weimocir_models::{CaptionerHandle, DeviceError, ImageError, Lane, ModelError, Pixels};
+use weimocir_models::{CaptionError, Captioner, Lane, Picture};
 use weimocir_runtime::{Bus, Delivery, Failure, PictureError, Pictures};
 use weimocir_wire::{
     query::{CaptionQuery, CaptionedQuery},
@@ -16,75 +17,56 @@ use weimocir_wire::{
 pub(crate) struct Describer {
     pub bus: Bus,
     pub pictures: Pictures,
-    pub captioner: CaptionerHandle,
+    pub captioner: Arc<dyn Captioner>,
     /// R.
-    pub captions: usize,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum DescribeError {
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    #[error("decoding stopped: {0}")]
-    Stopped(#[from] tokio::task::JoinError),
+    pub captions: NonZeroUsize,
 }
 
 impl Describer {
     pub(crate) async fn handle(self, delivery: Arc<Delivery>) -> Result<(), Failure> {
-        let CaptionImage { collection, image, revision } = delivery.decode()?;
+        let CaptionImage { collection, image, revision, source } = delivery.decode()?;
         let bytes = self.pictures.get(image).await.map_err(|error| match error {
             PictureError::Corrupt(_) => Failure::reject(error),
             PictureError::Missing(_) | PictureError::Failed { .. } => Failure::retry(error),
         })?;
-        let captions = self.describe(Lane::Ingest, bytes, image).await.map_err(failure)?;
+        let picture =
+            Picture { bytes: bytes.into(), seed: image.seed(), lane: Lane::Ingest, source };
+        let captions = self.captioner.caption(picture, self.captions).await.map_err(failure)?;
         let made = EncodeCaptions { collection, image, revision, captions };
         self.bus.submit(subjects::ENCODE_CAPTIONS, &made).await.map_err(Failure::retry)?;
         Ok(())
     }
 
+    /// The same picture as in the queue gets the same captions.
     pub(crate) async fn answer(
         self,
         question: CaptionQuery,
     ) -> Result<[CaptionedQuery; 1], Refusal> {
-        let image = ImageId::of(&question.image.0);
-        let captions =
-            self.describe(Lane::Query, question.image.0, image).await.map_err(refusal)?;
+        let bytes = Bytes::from(question.image.0);
+        let seed = ImageId::of(&bytes).seed();
+        let picture = Picture { bytes, seed, lane: Lane::Query, source: None };
+        let captions = self.captioner.caption(picture, self.captions).await.map_err(refusal)?;
         Ok([CaptionedQuery { captions }])
-    }
-
-    /// The same picture always gets the same captions.
-    async fn describe(
-        &self,
-        lane: Lane,
-        bytes: Vec<u8>,
-        image: ImageId,
-    ) -> Result<Vec<String>, DescribeError> {
-        let preprocessor = self.captioner.preprocessor();
-        let pixels: Pixels =
-            tokio::task::spawn_blocking(move || preprocessor.pixels(&bytes)).await??;
-        Ok(self.captioner.caption(lane, pixels, image.seed(), self.captions).await?)
     }
 }
 
-fn failure(error: DescribeError) -> Failure {
+fn failure(error: CaptionError) -> Failure {
     let kind = match &error {
-        DescribeError::Device(DeviceError::Stopped) => Failure::Fatal,
-        DescribeError::Image(_)
-        | DescribeError::Device(DeviceError::Model(ModelError::NoCaption { .. })) => {
-            Failure::Reject
+        CaptionError::Image(_) | CaptionError::Rejected { .. } => Failure::Reject,
+        CaptionError::Busy { .. } | CaptionError::Unavailable { .. } | CaptionError::Failed(_) => {
+            Failure::Retry
         }
-        DescribeError::Device(_) | DescribeError::Stopped(_) => Failure::Retry,
+        CaptionError::Broken { .. } => Failure::Fatal,
     };
     kind(format!("{:#}", anyhow::Error::new(error)))
 }
 
-fn refusal(error: DescribeError) -> Refusal {
+fn refusal(error: CaptionError) -> Refusal {
     let code = match &error {
-        DescribeError::Image(_) => RefusalCode::Invalid,
-        DescribeError::Device(DeviceError::Busy { .. }) => RefusalCode::Busy,
-        DescribeError::Device(_) | DescribeError::Stopped(_) => RefusalCode::Internal,
+        CaptionError::Image(_) | CaptionError::Rejected { .. } => RefusalCode::Invalid,
+        CaptionError::Busy { .. } => RefusalCode::Busy,
+        CaptionError::Unavailable { .. } => RefusalCode::Unavailable,
+        CaptionError::Failed(_) | CaptionError::Broken { .. } => RefusalCode::Internal,
     };
     Refusal::new(code, format!("{:#}", anyhow::Error::new(error)))
 }

@@ -1,15 +1,19 @@
 //! The caption worker: has sentences made about pictures, for the gallery and for queries. Their
 //! vectors are the encode worker's.
 //!
-//! `describe` does the work of the queue and answers requests; the captioner is `weimocir-models`'.
+//! `describe` does the work of the queue and answers requests, `captioner` is the choice of what
+//! makes the sentences; the captioners themselves are `weimocir-models`'.
 
+mod captioner;
 mod describe;
 
-use std::time::Duration;
+use std::{
+    num::{NonZeroU8, NonZeroUsize},
+    time::Duration,
+};
 
-use anyhow::Context;
 use futures::{FutureExt, future::BoxFuture};
-use weimocir_models::{Captioner, CaptionerHandle, DeviceChoice, ModelSource, Queues};
+use weimocir_models::DeviceChoice;
 use weimocir_runtime::{
     Asked, Bus, CancellationToken, NatsArgs, Patience, Pictures, Pull, Service, TelemetryArgs, work,
 };
@@ -19,6 +23,8 @@ use weimocir_wire::{
 };
 
 use crate::describe::Describer;
+
+pub use captioner::{CaptionerSource, EndpointArgs, open_captioner};
 
 /// Writes captions about pictures.
 #[derive(Debug, clap::Parser)]
@@ -34,16 +40,16 @@ pub struct Command {
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct CaptionArgs {
-    /// Captioner: `bundled`, a folder in Hugging Face's format, or `organisation/name` on the hub
-    #[arg(long, env = "WEIMOCIR_CAPTIONER", default_value = "bundled", value_name = "MODEL")]
-    pub captioner: ModelSource,
-    /// Where the captioner runs: `cpu`, `cuda` or `cuda:N`
+    /// Captioner: `bundled`, a folder in Hugging Face's format, `organisation/name` on the hub,
+    /// `endpoint` with --caption-url and --caption-model, or `file:PATH` of captions made before
+    #[arg(long, env = "WEIMOCIR_CAPTIONER", default_value = "bundled", value_name = "CAPTIONER")]
+    pub captioner: CaptionerSource,
+    /// Where a captioner in this process runs: `cpu`, `cuda` or `cuda:N`
     #[arg(long, env = "WEIMOCIR_CAPTION_DEVICE", default_value = "cpu", value_name = "DEVICE")]
     pub caption_device: DeviceChoice,
     /// Captions for each picture, different sentences
-    #[arg(long, env = "WEIMOCIR_CAPTIONS_PER_IMAGE", default_value_t = 3, value_name = "R",
-        value_parser = clap::value_parser!(u8).range(1..))]
-    pub captions_per_image: u8,
+    #[arg(long, env = "WEIMOCIR_CAPTIONS_PER_IMAGE", default_value = "3", value_name = "R")]
+    pub captions_per_image: NonZeroU8,
     /// Pictures in work at the same time
     // because: two device batches, and as many again being fetched and decoded meanwhile
     #[arg(long, env = "WEIMOCIR_CAPTION_IN_FLIGHT", default_value_t = 64, value_name = "N",
@@ -53,12 +59,28 @@ pub struct CaptionArgs {
     #[arg(long, env = "WEIMOCIR_CAPTION_ACK_WAIT", default_value_t = 60, value_name = "SECONDS",
         value_parser = clap::value_parser!(u64).range(1..))]
     pub caption_ack_wait: u64,
+    #[command(flatten)]
+    pub endpoint: EndpointArgs,
+}
+
+impl CaptionArgs {
+    /// Deliveries handled at the same time.
+    fn in_flight(&self) -> usize {
+        let in_flight = usize::from(self.caption_in_flight);
+        match self.captioner {
+            // because: a delivery that waits for its place at the endpoint grows old meanwhile
+            CaptionerSource::Endpoint => {
+                in_flight.min(2 * usize::from(self.endpoint.caption_concurrency.get()))
+            }
+            CaptionerSource::Model(_) | CaptionerSource::File(_) => in_flight,
+        }
+    }
 }
 
 /// Runs until `shutdown`, then finishes what was begun.
 ///
 /// # Errors
-/// No NATS, or a captioner that cannot be loaded.
+/// No NATS, or a captioner that cannot be opened or stops working.
 pub fn run(
     nats: NatsArgs,
     args: CaptionArgs,
@@ -74,14 +96,14 @@ async fn work_until(
 ) -> anyhow::Result<()> {
     let bus = Bus::connect(&nats, CAPTION_SERVICE, Patience::Worker).await?;
     bus.provision().await?;
-    let captioner = load(&args).await?;
-    let facts = [("captioner".to_owned(), captioner.id().to_string())];
+    let captioner = open_captioner(&args.captioner, args.caption_device, &args.endpoint).await?;
+    let facts = [("captioner".to_owned(), captioner.name().to_owned())];
     let service = Service::start(&bus, CAPTION_SERVICE, facts.into()).await?;
     let describer = Describer {
         bus: bus.clone(),
         pictures: Pictures::open(&bus).await?,
         captioner: captioner.clone(),
-        captions: usize::from(args.captions_per_image),
+        captions: NonZeroUsize::from(args.captions_per_image),
     };
     let asked = Asked {
         name: "caption-query",
@@ -97,26 +119,18 @@ async fn work_until(
         stream: WORK_STREAM,
         durable: CAPTION_DURABLE,
         subject: subjects::CAPTION,
-        in_flight: usize::from(args.caption_in_flight),
+        in_flight: args.in_flight(),
         ack_wait: Duration::from_secs(args.caption_ack_wait),
     };
-    tracing::info!(captioner = %captioner.id(), captions = args.captions_per_image, "caption ready");
+    tracing::info!(
+        captioner = captioner.name(),
+        captions = args.captions_per_image,
+        "caption ready"
+    );
     let outcome =
         work(&bus, pull, move |delivery| describer.clone().handle(delivery), &shutdown).await;
     shutdown.cancel();
     service.finish().await;
     bus.close().await;
     Ok(outcome?)
-}
-
-async fn load(args: &CaptionArgs) -> anyhow::Result<CaptionerHandle> {
-    let (source, device) = (args.captioner.clone(), args.caption_device);
-    tokio::task::spawn_blocking(move || {
-        let captioner = Captioner::load(&source, device)
-            .with_context(|| format!("failed to load the captioner {source}"))?;
-        CaptionerHandle::spawn(captioner, Queues::default())
-            .context("failed to start the captioner's thread")
-    })
-    .await
-    .context("the loader died")?
 }

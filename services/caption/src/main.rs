@@ -5,10 +5,14 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let command = weimocir_caption::Command::parse();
     command.telemetry.install("info")?;
-    weimocir_runtime::run(|shutdown| weimocir_caption::run(command.nats, command.caption, shutdown))
-        .await
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(weimocir_runtime::run(|shutdown| {
+        weimocir_caption::run(command.nats, command.caption, shutdown)
+    }));
+    // because: an endpoint's late answer, which nobody waits for any more, must not hold the end
+    runtime.shutdown_background();
+    outcome
 }

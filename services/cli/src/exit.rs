@@ -58,6 +58,6 @@ fn code(error: &anyhow::Error) -> u8 {
 }
 
 #[expect(clippy::print_stderr, reason = "errors of a command go to standard error")]
-fn complain(message: &str) {
+pub(crate) fn complain(message: &str) {
     eprintln!("weimocir: {message}");
 }

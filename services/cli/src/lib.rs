@@ -1,6 +1,7 @@
 //! `weimocir`: the pipeline from the command line. One file per command; `exit` gives failures their
 //! exit codes, `nats_server` starts a server for `up` and `demo`.
 
+mod caption;
 mod dead;
 mod delete;
 mod demo;
@@ -62,6 +63,8 @@ enum Command {
     Ingest(ingest::IngestArgs),
     /// Find images like a reference, but with what the modifier says
     Search(search::SearchArgs),
+    /// Write captions about picture files, without NATS
+    Caption(Box<caption::CaptionCommand>),
     /// Show everything about one image
     Get(get::GetArgs),
     /// Forget images
@@ -101,6 +104,7 @@ fn run(command: Command, shared: Shared) -> BoxFuture<'static, anyhow::Result<Do
         Command::Up(args) => up::run(*args, shared).boxed(),
         Command::Ingest(args) => ingest::run(args, shared).boxed(),
         Command::Search(args) => search::run(args, shared).boxed(),
+        Command::Caption(args) => caption::run(*args, shared).boxed(),
         Command::Get(args) => get::run(args, shared).boxed(),
         Command::Delete(args) => delete::run(args, shared).boxed(),
         Command::Embed(args) => embed::run(*args, shared).boxed(),

@@ -7,7 +7,11 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    weimocir_cli::main(weimocir_cli::Weimocir::parse()).await
+fn main() -> anyhow::Result<ExitCode> {
+    let weimocir = weimocir_cli::Weimocir::parse();
+    let runtime = tokio::runtime::Runtime::new()?;
+    let code = runtime.block_on(weimocir_cli::main(weimocir));
+    // because: an endpoint's late answer, which nobody waits for any more, must not hold the end
+    runtime.shutdown_background();
+    Ok(code)
 }

@@ -14,7 +14,7 @@ use crate::{
     files::{ModelFiles, Role},
     image::{Pixels, Preprocessor},
     layers::rows,
-    options::{EncoderOptions, PixelRecipe},
+    options::{ModelOptions, PixelRecipe},
     passes,
     source::ModelSource,
     text::{TextTokenizer, Tokens},
@@ -52,7 +52,7 @@ impl Encoder {
     /// A file that is missing, unreadable or not a dual encoder's, or a device that is not there.
     pub fn load(
         source: &ModelSource,
-        options: impl Into<EncoderOptions>,
+        options: impl Into<ModelOptions>,
     ) -> Result<Self, ModelError> {
         let options = options.into();
         let files = ModelFiles::find(source, Role::Encoder)?;

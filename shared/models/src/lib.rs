@@ -4,7 +4,6 @@
 mod blip;
 mod bundled;
 mod captioner;
-mod captioner_handle;
 mod clip;
 mod device;
 mod device_choice;
@@ -26,8 +25,10 @@ mod text;
 mod text_preprocessor;
 mod weights;
 
-pub use captioner::Captioner;
-pub use captioner_handle::CaptionerHandle;
+pub use captioner::{
+    ApiKey, BlipCaptioner, BlipHandle, ByName, CaptionError, Captioner, EndpointCaptioner,
+    EndpointError, EndpointSettings, FileCaptioner, Picture, TableError,
+};
 pub use device::{Budget, Cost, DeviceError, DeviceThread, Lane, Queues, Timed};
 pub use device_choice::DeviceChoice;
 pub use encoder::{EncodedText, Encoder};
@@ -37,7 +38,7 @@ pub use files::Role;
 pub use hub::Hub;
 pub use image::{ImageError, ImageLimits, Pixels, Preprocessor};
 pub use known::{Cached, KNOWN_MODELS, KnownModel, Origin};
-pub use options::{EncoderOptions, PixelRecipe, Precision};
+pub use options::{ModelOptions, PixelRecipe, Precision};
 pub use source::ModelSource;
 pub use text::Tokens;
 pub use text_preprocessor::TextPreprocessor;

@@ -1,4 +1,4 @@
-//! How an encoder is loaded, as a user chooses it.
+//! How a model is loaded, as a user chooses it.
 
 use std::{fmt, str::FromStr};
 
@@ -7,13 +7,14 @@ use candle_core::{DType, Device};
 use crate::{device_choice::DeviceChoice, error::ModelError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EncoderOptions {
+pub struct ModelOptions {
     pub device: DeviceChoice,
     pub precision: Precision,
+    /// An encoder's; captioners have only the one that their files declare.
     pub pixels: PixelRecipe,
 }
 
-impl From<DeviceChoice> for EncoderOptions {
+impl From<DeviceChoice> for ModelOptions {
     fn from(device: DeviceChoice) -> Self {
         Self { device, ..Self::default() }
     }

@@ -88,6 +88,10 @@ async fn work_boxed(
                     break;
                 }
             };
+            let delivery = Delivery::new(message);
+            if fatal.is_cancelled() {
+                break;
+            }
             let Some(permit) = taken.split(1) else { break };
             let task = Task {
                 bus: bus.clone(),
@@ -96,7 +100,7 @@ async fn work_boxed(
                 fatal: fatal.clone(),
             };
             let handler = handler.clone();
-            tasks.spawn(async move { task.run(Delivery::new(message), permit, handler).await });
+            tasks.spawn(async move { task.run(delivery, permit, handler).await });
         }
     }
     let unfinished = tasks.len();
@@ -217,6 +221,8 @@ impl Task {
             Err(Failure::Fatal(reason)) => {
                 tracing::error!(step = self.step, reason, "this worker cannot go on");
                 self.fatal.cancel();
+                // because: given back at once, it would come to this worker again, which stops
+                delivery.again_after(Duration::from_secs(5)).await;
             }
         }
     }

@@ -26,6 +26,9 @@ pub struct CaptionImage {
     pub image: ImageId,
     /// The submission that this belongs to.
     pub revision: Revision,
+    /// As `EncodeImage`'s, for captioners that know pictures by name.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 /// Captions made, or supplied with the picture.

@@ -106,7 +106,12 @@ fn work() {
             source: "shoes/1.jpg".into(),
             metadata: metadata(),
         },
-        CaptionImage { collection: collection(), image: image(), revision: Revision(300) },
+        CaptionImage {
+            collection: collection(),
+            image: image(),
+            revision: Revision(300),
+            source: Some("shoes/1.jpg".into()),
+        },
         EncodeCaptions {
             collection: collection(),
             image: image(),
@@ -318,6 +323,15 @@ fn a_request_without_version_is_of_the_first() {
     assert_eq!(read, expected);
     let bare = rmp_serde::to_vec_named(&json!({ "modifier": "is blue" })).unwrap();
     assert_eq!(decode::<SearchRequest>(&bare, Encoding::MessagePack).unwrap(), expected);
+}
+
+#[test]
+fn a_picture_to_caption_may_come_without_its_source() {
+    let older =
+        json!({ "version": 1, "collection": collection(), "image": image(), "revision": 3 });
+    let packed = rmp_serde::to_vec_named(&older).unwrap();
+    let read: CaptionImage = decode(&packed, Encoding::MessagePack).unwrap();
+    assert_eq!((read.revision, read.source), (Revision(3), None));
 }
 
 #[test]

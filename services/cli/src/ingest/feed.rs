@@ -108,7 +108,7 @@ impl Feed {
             return Ok(Outcome::AlreadyThere);
         }
         // because: an earlier run may have been cut off between the two submissions
-        self.want_captions(image, revision).await?;
+        self.want_captions(image, revision, &source).await?;
         let expected = Expected { source, image: revision, captions: Some(revision) };
         Ok(Outcome::Submitted { image, expected })
     }
@@ -165,7 +165,7 @@ impl Feed {
                 Some(revision)
             }
             Wanted::Made => {
-                self.want_captions(image, revision).await?;
+                self.want_captions(image, revision, &source).await?;
                 Some(revision)
             }
             Wanted::None => None,
@@ -206,8 +206,14 @@ impl Feed {
             && captions.is_none_or(|captions| captions.iter().eq(texts)))
     }
 
-    async fn want_captions(&self, image: ImageId, revision: Revision) -> anyhow::Result<()> {
-        let work = CaptionImage { collection: self.collection.name.clone(), image, revision };
+    async fn want_captions(
+        &self,
+        image: ImageId,
+        revision: Revision,
+        source: &str,
+    ) -> anyhow::Result<()> {
+        let collection = self.collection.name.clone();
+        let work = CaptionImage { collection, image, revision, source: Some(source.to_owned()) };
         self.publish(subjects::CAPTION, &work).await?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Beam search: the sentences that are most probable as a whole, by the rules of Hugging Face's
 //! `generate` with a length penalty of 1 and no early stopping.
 
-use candle_core::Result as CandleResult;
+use candle_core::{DType, Result as CandleResult};
 
 use super::{
     decoder::{Decoder, Look, State},
@@ -47,7 +47,8 @@ pub(super) fn search(
     let mut state: State = decoder.start(look, beams, frame.limit)?;
     let mut tokens = vec![frame.start; pictures * beams];
     for written in 0..frame.limit {
-        let logits: Vec<Vec<f32>> = decoder.step(&tokens, &mut state)?.to_vec2()?;
+        let logits: Vec<Vec<f32>> =
+            decoder.step(&tokens, &mut state)?.to_dtype(DType::F32)?.to_vec2()?;
         let mut rows: Vec<u32> = (0..(pictures * beams) as u32).collect();
         for (picture, search) in searches.iter_mut().enumerate().filter(|(_, s)| !s.done) {
             let first = picture * beams;

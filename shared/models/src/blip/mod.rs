@@ -38,6 +38,17 @@ const TEMPERATURES: [f32; 4] = [1.0, 1.0, 1.4, 2.0];
 /// never ends.
 const LONGEST_CAPTION: usize = 40;
 
+/// What to write about a batch of pictures.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Sentences for each picture.
+    pub(crate) r: usize,
+    /// Beams of the search for the first sentence; 1 is greedy.
+    pub(crate) beams: usize,
+    /// One for each picture.
+    pub(crate) seeds: &'a [u64],
+}
+
 #[derive(Debug)]
 pub(crate) struct Blip {
     vision: VisionTower,
@@ -61,19 +72,25 @@ impl Blip {
         Ok(blip)
     }
 
-    /// Up to `r` different sentences for each picture, as `read` spells them; the greedy one first.
+    /// Up to `r` different sentences for each picture, as `read` spells them; the most probable one
+    /// first.
     ///
-    /// Pixels `[B, 3, S, S]`, one seed per picture. Random numbers are a picture's own, so its
-    /// captions do not depend on the pictures beside it.
+    /// Pixels `[B, 3, S, S]`. Random numbers are a picture's own, so its captions do not depend on
+    /// the pictures beside it.
     pub(crate) fn captions(
         &self,
         pixels: &Tensor,
-        r: usize,
-        seeds: &[u64],
+        Wanted { r, beams, seeds }: Wanted<'_>,
         read: &dyn Fn(&[u32]) -> Result<String, ModelError>,
     ) -> Result<Vec<Vec<String>>, ModelError> {
         let look = self.decoder.look(&self.vision.forward(pixels)?)?;
         let mut found: Vec<Distinct> = seeds.iter().map(|_| Distinct::default()).collect();
+        if beams > 1 {
+            let best = beam::search(&self.decoder, &look, seeds.len(), beams, self.frame)?;
+            for (sentences, tokens) in found.iter_mut().zip(best) {
+                sentences.add(read(&tokens)?, r);
+            }
+        }
         for (round, temperature) in TEMPERATURES.into_iter().enumerate() {
             let short: Vec<usize> = (0..found.len()).filter(|&n| found[n].kept.len() < r).collect();
             if short.is_empty() {
@@ -83,7 +100,10 @@ impl Blip {
             // another one gets.
             let mut choices = Vec::with_capacity(short.len() * r);
             for &picture in &short {
-                choices.extend((0..r).map(|slot| choice(round, slot, seeds[picture], temperature)));
+                choices.extend((0..r).map(|slot| match (beams, round, slot) {
+                    (1, 0, 0) => Choice::Greedy,
+                    _ => drawn(round, slot, seeds[picture], temperature),
+                }));
             }
             let sentences = self.write(&look, &short, seeds.len(), &mut choices)?;
             for (row, tokens) in sentences.iter().enumerate() {
@@ -107,11 +127,8 @@ impl Blip {
     }
 }
 
-/// The first sentence of the first round is greedy; every other has random numbers of its own.
-fn choice(round: usize, slot: usize, seed: u64, temperature: f32) -> Choice {
-    if (round, slot) == (0, 0) {
-        return Choice::Greedy;
-    }
+/// A sentence with random numbers of its own.
+fn drawn(round: usize, slot: usize, seed: u64, temperature: f32) -> Choice {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(((round as u64) << 32) | slot as u64);
     Choice::Nucleus { top_p: TOP_P, temperature, random: Box::new(random) }

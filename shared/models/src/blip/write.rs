@@ -1,7 +1,7 @@
 //! Sentences from the decoder, every sentence of every picture in the same steps: the first of a
 //! picture greedy, the others drawn from the nucleus.
 
-use candle_core::Result as CandleResult;
+use candle_core::{DType, Result as CandleResult};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -39,7 +39,8 @@ pub(super) fn write(
     let mut tokens = vec![frame.start; choices.len()];
     let mut state = decoder.start(look, choices.len() / pictures.max(1), frame.limit)?;
     for written in 0..frame.limit {
-        let mut logits: Vec<Vec<f32>> = decoder.step(&tokens, &mut state)?.to_vec2()?;
+        let mut logits: Vec<Vec<f32>> =
+            decoder.step(&tokens, &mut state)?.to_dtype(DType::F32)?.to_vec2()?;
         for row in 0..choices.len() {
             if !open[row] {
                 continue;

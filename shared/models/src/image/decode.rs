@@ -40,7 +40,7 @@ impl ImageLimits {
 ///
 /// 16-bit grey is clipped at 255, which leaves most such pictures white: a model's original sees
 /// them so too. With alpha it keeps its high byte.
-pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
+pub(crate) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty);
     }

@@ -11,6 +11,7 @@ use image::RgbImage;
 
 use config::{Centre, Resize, Settings};
 pub use decode::ImageLimits;
+pub(crate) use decode::decode;
 pub use error::ImageError;
 use resample::{Padded, Span};
 

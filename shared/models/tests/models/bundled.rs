@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use weimocir_models::{Captioner, DeviceChoice, Encoder, ModelSource, Pixels};
+use weimocir_models::{BlipCaptioner, DeviceChoice, Encoder, ModelSource, Pixels};
 
 use crate::{
     common::{bytes, check_close, json},
@@ -63,7 +63,7 @@ fn the_bundled_encoder() {
 #[test]
 fn the_bundled_captioner() {
     let golden = golden().captioner;
-    let captioner = Captioner::load(&ModelSource::Bundled, DeviceChoice::Cpu).unwrap();
+    let captioner = BlipCaptioner::load(&ModelSource::Bundled, DeviceChoice::Cpu).unwrap();
     let pixels = pixels(&captioner.preprocessor(), &golden.pictures);
     let batch: Vec<(Pixels, u64)> = pixels.into_iter().zip(0..).collect();
     for (captions, sentence) in captioner.caption(&batch, 3).unwrap().iter().zip(golden.sentences) {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::common::fixture;
 use tempfile::TempDir;
-use weimocir_models::{Captioner, DeviceChoice, Encoder, ModelSource};
+use weimocir_models::{BlipCaptioner, DeviceChoice, Encoder, ModelSource};
 
 fn copy_of(name: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -47,8 +47,8 @@ fn a_missing_file_is_named() {
 fn another_kind_of_model_is_refused() {
     let blip = load(&fixture("blip")).unwrap_err();
     assert!(blip.contains("\"blip\"") && blip.contains("\"clip\""), "{blip}");
-    let clip =
-        Captioner::load(&ModelSource::Folder(fixture("clip_gelu")), DeviceChoice::Cpu).unwrap_err();
+    let clip = BlipCaptioner::load(&ModelSource::Folder(fixture("clip_gelu")), DeviceChoice::Cpu)
+        .unwrap_err();
     assert!(clip.to_string().contains("expected \"blip\""), "{clip}");
 }
 

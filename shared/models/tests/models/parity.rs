@@ -2,7 +2,7 @@
 
 use crate::common::{bytes, check_close, fixture, json};
 use serde::Deserialize;
-use weimocir_models::{Captioner, DeviceChoice, Encoder, ModelSource, Pixels};
+use weimocir_models::{BlipCaptioner, DeviceChoice, Encoder, ModelSource, Pixels};
 
 #[derive(Deserialize)]
 pub(crate) struct ClipGolden {
@@ -91,10 +91,10 @@ pub(crate) struct BlipGolden {
     pub(crate) sentences: Vec<String>,
 }
 
-fn captioned() -> (Captioner, Vec<(Pixels, u64)>, BlipGolden) {
+fn captioned() -> (BlipCaptioner, Vec<(Pixels, u64)>, BlipGolden) {
     let golden: BlipGolden = json("blip/golden.json");
     let captioner =
-        Captioner::load(&ModelSource::Folder(fixture("blip")), DeviceChoice::Cpu).unwrap();
+        BlipCaptioner::load(&ModelSource::Folder(fixture("blip")), DeviceChoice::Cpu).unwrap();
     let preprocessor = captioner.preprocessor();
     let pixels = |name: &String| preprocessor.pixels(&bytes(&format!("pictures/{name}"))).unwrap();
     let batch = golden.pictures.iter().map(pixels).zip(100..).collect();

@@ -1,11 +1,12 @@
-//! The captioner on its device thread, for async callers.
+//! BLIP on its device thread, for async callers.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
+use futures::{FutureExt, future::BoxFuture};
 use weimocir_domain::ModelId;
 
+use super::{BlipCaptioner, CaptionError, Captioner, Picture, off_thread};
 use crate::{
-    captioner::Captioner,
     device::{Budget, Cost, DeviceError, DeviceThread, Lane, Queues},
     error::ModelError,
     image::{Pixels, Preprocessor},
@@ -20,16 +21,16 @@ struct Job {
 
 /// Cloneable; all clones share one captioner and its thread.
 #[derive(Debug, Clone)]
-pub struct CaptionerHandle {
+pub struct BlipHandle {
     thread: DeviceThread<Job, Vec<String>>,
     id: ModelId,
     preprocessor: Arc<Preprocessor>,
 }
 
-impl CaptionerHandle {
+impl BlipHandle {
     /// # Errors
     /// The system refuses another thread.
-    pub fn spawn(captioner: Captioner, queues: Queues) -> std::io::Result<Self> {
+    pub fn spawn(captioner: BlipCaptioner, queues: Queues) -> std::io::Result<Self> {
         Ok(Self {
             id: captioner.id().clone(),
             preprocessor: captioner.preprocessor(),
@@ -51,8 +52,8 @@ impl CaptionerHandle {
     /// makes the caller wait.
     ///
     /// # Errors
-    /// As `DeviceThread::submit` and `Captioner::caption`.
-    pub async fn caption(
+    /// As `DeviceThread::submit` and `BlipCaptioner::caption`.
+    pub async fn caption_pixels(
         &self,
         lane: Lane,
         pixels: Pixels,
@@ -73,9 +74,42 @@ impl CaptionerHandle {
     }
 }
 
+impl Captioner for BlipHandle {
+    fn name(&self) -> &str {
+        self.id.as_str()
+    }
+
+    /// 1 to `r` captions; the same picture with the same seed gets the same ones.
+    fn caption(
+        &self,
+        picture: Picture,
+        r: NonZeroUsize,
+    ) -> BoxFuture<'_, Result<Vec<String>, CaptionError>> {
+        let Picture { bytes, seed, lane, source: _ } = picture;
+        let preprocessor = self.preprocessor();
+        async move {
+            let pixels = off_thread(move || preprocessor.pixels(&bytes)).await??;
+            self.caption_pixels(lane, pixels, seed, r.get()).await.map_err(outcome)
+        }
+        .boxed()
+    }
+}
+
+/// What a failure of the device thread means for the picture.
+fn outcome(error: DeviceError) -> CaptionError {
+    match error {
+        DeviceError::Busy { .. } => CaptionError::Busy { reason: error.to_string() },
+        DeviceError::Stopped => CaptionError::Broken { reason: error.to_string() },
+        DeviceError::Model(ModelError::NoCaption { .. }) => {
+            CaptionError::Rejected { reason: "the captioner wrote no words for it".to_owned() }
+        }
+        error => CaptionError::Failed(error),
+    }
+}
+
 /// One batch: pictures that want the same number of captions are written about together.
 fn caption(
-    captioner: &Captioner,
+    captioner: &BlipCaptioner,
     jobs: &[Job],
     budget: Budget,
 ) -> Result<Vec<Vec<String>>, ModelError> {

@@ -1,54 +1,69 @@
-//! The captioner: pictures to sentences.
-//! Runs on the thread that calls it; `captioner_handle` gives it a thread of its own.
+//! BLIP as a captioner: pictures to sentences.
+//! Runs on the thread that calls it; `blip_handle` gives it a thread of its own.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
 use candle_core::{DType, Device};
 use weimocir_domain::ModelId;
 
 use crate::{
-    blip::{Blip, BlipConfig},
+    blip::{Blip, BlipConfig, Wanted},
     device::Budget,
-    device_choice::DeviceChoice,
     encoder::stack,
     error::ModelError,
     files::{CONFIG, ModelFiles, PREPROCESSOR, Role},
     image::{Pixels, Preprocessor},
+    options::ModelOptions,
     source::ModelSource,
     text::TextTokenizer,
 };
 
 #[derive(Debug)]
-pub struct Captioner {
+pub struct BlipCaptioner {
     id: ModelId,
     blip: Blip,
     tokenizer: TextTokenizer,
     preprocessor: Arc<Preprocessor>,
     device: Device,
+    dtype: DType,
+    beams: usize,
 }
 
-impl Captioner {
+impl BlipCaptioner {
     /// # Errors
     /// A file that is missing, unreadable or not a BLIP captioner's, or a device that is not there.
-    pub fn load(source: &ModelSource, device: DeviceChoice) -> Result<Self, ModelError> {
+    pub fn load(
+        source: &ModelSource,
+        options: impl Into<ModelOptions>,
+    ) -> Result<Self, ModelError> {
+        let options = options.into();
         let files = ModelFiles::find(source, Role::Captioner)?;
         let config: BlipConfig = files.config("blip")?;
         config.check(&files.path(CONFIG))?;
-        let device = device.open()?;
+        let device = options.device.open()?;
+        let dtype = options.precision.on(&device)?;
         let preprocessor = Preprocessor::from_json(&files.preprocessor, &files.path(PREPROCESSOR))?;
         let side = config.vision_config.image_size;
         preprocessor.check_size((side, side), &files.path(PREPROCESSOR))?;
         let (blip, id) =
-            files.load((&device, DType::F32), "", |weights| Blip::load(weights, &config))?;
+            files.load((&device, dtype), "", |weights| Blip::load(weights, &config))?;
         let captioner = Self {
             blip,
             id,
             tokenizer: TextTokenizer::load(&files.tokenizer, |file| files.path(file))?,
             preprocessor: Arc::new(preprocessor),
             device,
+            dtype,
+            beams: 1,
         };
         tracing::info!(model = %captioner.id, "captioner loaded");
         Ok(captioner)
+    }
+
+    /// Searches for the first sentence with so many beams; 1 is greedy. The others are drawn.
+    #[must_use]
+    pub fn with_beams(self, beams: NonZeroUsize) -> Self {
+        Self { beams: beams.get(), ..self }
     }
 
     pub fn id(&self) -> &ModelId {
@@ -89,8 +104,9 @@ impl Captioner {
         for part in batch.chunks(at_once) {
             let (pixels, seeds): (Vec<&Pixels>, Vec<u64>) = part.iter().copied().unzip();
             let pixels = stack(&pixels, self.preprocessor.size(), &self.device)?;
-            captions
-                .extend(self.blip.captions(&pixels, r, &seeds, &|ids| self.tokenizer.decode(ids))?);
+            let wanted = Wanted { r, beams: self.beams, seeds: &seeds };
+            let read = |ids: &[u32]| self.tokenizer.decode(ids);
+            captions.extend(self.blip.captions(&pixels.to_dtype(self.dtype)?, wanted, &read)?);
         }
         match captions.iter().position(Vec::is_empty) {
             Some(index) => Err(ModelError::NoCaption { index }),
