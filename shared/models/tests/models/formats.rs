@@ -27,19 +27,22 @@ fn encoder(format: &str) -> Encoder {
 }
 
 fn check(format: &str) {
-    let expected: Expected = json("formats/base/expected.json");
-    let encoder = encoder(format);
+    check_encoder(&encoder(format), "formats/base", format);
+}
+
+fn check_encoder(encoder: &Encoder, folder: &str, what: &str) {
+    let expected: Expected = json(&format!("{folder}/expected.json"));
     let preprocessor = encoder.preprocessor();
     let picture = |name: &String| preprocessor.pixels(&bytes(&format!("pictures/{name}"))).unwrap();
     let pixels: Vec<Pixels> = expected.pictures.iter().map(picture).collect();
     let images = encoder.encode_images(&pixels).unwrap();
     assert_eq!(images.len(), expected.image_features.len());
     for (found, expected) in images.iter().zip(&expected.image_features) {
-        check_close(found.values(), expected, 1e-4, 0.99999, format);
+        check_close(found.values(), expected, 1e-4, 0.99999, what);
     }
     let texts = encoder.encode_texts(&expected.texts).unwrap();
     for (found, expected) in texts.iter().zip(&expected.text_features) {
-        check_close(found.embedding.values(), expected, 1e-4, 0.99999, format);
+        check_close(found.embedding.values(), expected, 1e-4, 0.99999, what);
     }
 }
 
@@ -71,4 +74,18 @@ fn a_stream_of_pytorch_before_1_6() {
 #[test]
 fn transposed_and_shifted_views_in_a_zip_of_pytorch() {
     check("bin_views");
+}
+
+#[test]
+fn blip_retrieval_with_other_heads_in_each_tower() {
+    let source = ModelSource::Folder(fixture("blip_retrieval"));
+    let encoder = Encoder::load(&source, DeviceChoice::Cpu).unwrap();
+    check_encoder(&encoder, "blip_retrieval", "blip_retrieval");
+}
+
+#[test]
+fn a_checkpoint_of_salesforce_with_positions_for_smaller_pictures() {
+    let source = ModelSource::Checkpoint(fixture("salesforce/model.pth"));
+    let encoder = Encoder::load(&source, DeviceChoice::Cpu).unwrap();
+    check_encoder(&encoder, "salesforce", "salesforce");
 }
