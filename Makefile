@@ -72,6 +72,10 @@ lint: cargo ## Check format and lints
 bench-pipeline: .build/nats.done build ## Measure throughput and latency of the whole pipeline
 	@target/release/bench-pipeline
 
+.PHONY: bench-encode
+bench-encode: .build/parity-python build ## Measure images and texts per second beside PyTorch and ONNX Runtime
+	@target/release/bench-encode --python "$$(cat $<)"
+
 .PHONY: bench-retrieval
 bench-retrieval: .build/nats.done build ## Measure recall on the held-out catalogue, through the pipeline
 	@target/release/bench-retrieval

@@ -1,11 +1,18 @@
 //! Which captioner makes the captions, as a user chooses it, and opening it.
 
-use std::{env, fmt, num::NonZeroU16, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    env, fmt,
+    num::{NonZeroU8, NonZeroU16},
+    path::PathBuf,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use weimocir_models::{
     ApiKey, BlipCaptioner, BlipHandle, Captioner, DeviceChoice, EndpointCaptioner,
-    EndpointSettings, FileCaptioner, ModelError, ModelSource, Queues,
+    EndpointSettings, FileCaptioner, ModelError, ModelOptions, ModelSource, Precision, Queues,
 };
 
 const KEY_VARIABLE: &str = "WEIMOCIR_CAPTION_KEY";
@@ -43,6 +50,20 @@ impl fmt::Display for CaptionerSource {
             Self::File(path) => write!(f, "file:{}", path.display()),
         }
     }
+}
+
+/// How a model in this process runs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LocalArgs {
+    /// Where a captioner in this process runs: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, env = "WEIMOCIR_CAPTION_DEVICE", default_value = "cpu", value_name = "DEVICE")]
+    pub caption_device: DeviceChoice,
+    /// What it calculates in: `f32`, or on a GPU `f16` or `bf16`
+    #[arg(long, env = "WEIMOCIR_CAPTION_PRECISION", default_value_t, value_name = "TYPE")]
+    pub caption_precision: Precision,
+    /// Beams of its search for the first caption; 1 is greedy
+    #[arg(long, env = "WEIMOCIR_CAPTION_BEAMS", default_value = "1", value_name = "N")]
+    pub caption_beams: NonZeroU8,
 }
 
 /// A server with OpenAI's chat API: vLLM, Ollama, Gemini, OpenAI. Its key is never an argument,
@@ -88,12 +109,12 @@ pub struct EndpointArgs {
 /// A model that cannot be loaded, an endpoint that is not named or not well, or no captions file.
 pub async fn open_captioner(
     source: &CaptionerSource,
-    device: DeviceChoice,
+    local: &LocalArgs,
     endpoint: &EndpointArgs,
 ) -> anyhow::Result<Arc<dyn Captioner>> {
-    let (source, endpoint) = (source.clone(), endpoint.clone());
+    let (source, local, endpoint) = (source.clone(), local.clone(), endpoint.clone());
     tokio::task::spawn_blocking(move || match source {
-        CaptionerSource::Model(model) => load(&model, device),
+        CaptionerSource::Model(model) => load(&model, &local),
         CaptionerSource::Endpoint => {
             let key = key(env::var(KEY_VARIABLE).ok(), &endpoint)?;
             Ok(Arc::new(EndpointCaptioner::new(endpoint.settings(key)?)?) as Arc<dyn Captioner>)
@@ -108,9 +129,15 @@ pub async fn open_captioner(
     .context("the loader died")?
 }
 
-fn load(source: &ModelSource, device: DeviceChoice) -> anyhow::Result<Arc<dyn Captioner>> {
-    let blip = BlipCaptioner::load(source, device)
-        .with_context(|| format!("failed to load the captioner {source}"))?;
+fn load(source: &ModelSource, local: &LocalArgs) -> anyhow::Result<Arc<dyn Captioner>> {
+    let options = ModelOptions {
+        device: local.caption_device,
+        precision: local.caption_precision,
+        ..ModelOptions::default()
+    };
+    let blip = BlipCaptioner::load(source, options)
+        .with_context(|| format!("failed to load the captioner {source}"))?
+        .with_beams(local.caption_beams.into());
     let handle = BlipHandle::spawn(blip, Queues::default())
         .context("failed to start the captioner's thread")?;
     Ok(Arc::new(handle))

@@ -13,7 +13,6 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use weimocir_models::DeviceChoice;
 use weimocir_runtime::{
     Asked, Bus, CancellationToken, NatsArgs, Patience, Pictures, Pull, Service, TelemetryArgs, work,
 };
@@ -24,7 +23,7 @@ use weimocir_wire::{
 
 use crate::describe::Describer;
 
-pub use captioner::{CaptionerSource, EndpointArgs, open_captioner};
+pub use captioner::{CaptionerSource, EndpointArgs, LocalArgs, open_captioner};
 
 /// Writes captions about pictures.
 #[derive(Debug, clap::Parser)]
@@ -44,9 +43,8 @@ pub struct CaptionArgs {
     /// `endpoint` with --caption-url and --caption-model, or `file:PATH` of captions made before
     #[arg(long, env = "WEIMOCIR_CAPTIONER", default_value = "bundled", value_name = "CAPTIONER")]
     pub captioner: CaptionerSource,
-    /// Where a captioner in this process runs: `cpu`, `cuda` or `cuda:N`
-    #[arg(long, env = "WEIMOCIR_CAPTION_DEVICE", default_value = "cpu", value_name = "DEVICE")]
-    pub caption_device: DeviceChoice,
+    #[command(flatten)]
+    pub local: LocalArgs,
     /// Captions for each picture, different sentences
     #[arg(long, env = "WEIMOCIR_CAPTIONS_PER_IMAGE", default_value = "3", value_name = "R")]
     pub captions_per_image: NonZeroU8,
@@ -96,7 +94,7 @@ async fn work_until(
 ) -> anyhow::Result<()> {
     let bus = Bus::connect(&nats, CAPTION_SERVICE, Patience::Worker).await?;
     bus.provision().await?;
-    let captioner = open_captioner(&args.captioner, args.caption_device, &args.endpoint).await?;
+    let captioner = open_captioner(&args.captioner, &args.local, &args.endpoint).await?;
     let facts = [("captioner".to_owned(), captioner.name().to_owned())];
     let service = Service::start(&bus, CAPTION_SERVICE, facts.into()).await?;
     let describer = Describer {

@@ -11,9 +11,9 @@ use std::{
 use anyhow::Context;
 use futures::{StreamExt, stream};
 use serde::Serialize;
-use weimocir_caption::{CaptionerSource, EndpointArgs, open_captioner};
+use weimocir_caption::{CaptionerSource, EndpointArgs, LocalArgs, open_captioner};
 use weimocir_domain::ImageId;
-use weimocir_models::{CaptionError, Captioner, DeviceChoice, ImageLimits, Lane, Picture};
+use weimocir_models::{CaptionError, Captioner, ImageLimits, Lane, Picture};
 
 use crate::{Done, Shared, ingest, say, say_json};
 
@@ -42,9 +42,8 @@ pub(crate) struct CaptionCommand {
     /// One seed for all pictures [default: each picture's own, as the caption worker has it]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Where a captioner in this process runs: `cpu`, `cuda` or `cuda:N`
-    #[arg(long, env = "WEIMOCIR_CAPTION_DEVICE", default_value = "cpu", value_name = "DEVICE")]
-    caption_device: DeviceChoice,
+    #[command(flatten)]
+    local: LocalArgs,
     #[command(flatten)]
     endpoint: EndpointArgs,
 }
@@ -71,7 +70,7 @@ enum Outcome {
 }
 
 pub(crate) async fn run(args: CaptionCommand, shared: Shared) -> anyhow::Result<Done> {
-    let captioner = open_captioner(&args.model, args.caption_device, &args.endpoint).await?;
+    let captioner = open_captioner(&args.model, &args.local, &args.endpoint).await?;
     let progress = ingest::bar("captioned", args.files.len() as u64, args.files.len() > 1);
     let pictures: Vec<_> = args.files.iter().map(|file| caption(&captioner, file, &args)).collect();
     let mut pictures = stream::iter(pictures).buffered(IN_FLIGHT);

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
-use weimocir_domain::{Embedding, ModelId};
-use weimocir_models::{DeviceChoice, Encoder, ModelSource, Preprocessor};
+use weimocir_domain::{Embedding, LongText, ModelId};
+use weimocir_models::{
+    DeviceChoice, Encoder, ModelOptions, ModelSource, PixelRecipe, Precision, Preprocessor,
+};
 
 use crate::{Done, Shared, ingest, say};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct EmbedArgs {
-    /// Encoder: `bundled`, a folder in Hugging Face's format, or `organisation/name[@revision]` on
-    /// the hub
+    /// Encoder: `bundled`, a folder in Hugging Face's format, `organisation/name[@revision]` on the
+    /// hub, or a .pth file of Salesforce's BLIP
     #[arg(long, env = "WEIMOCIR_MODEL", default_value = "bundled", value_name = "MODEL")]
     model: ModelSource,
     /// Picture to encode; may be given many times
@@ -25,6 +27,15 @@ pub(crate) struct EmbedArgs {
     /// Where the encoder runs: `cpu`, `cuda` or `cuda:N`
     #[arg(long, env = "WEIMOCIR_DEVICE", default_value = "cpu", value_name = "DEVICE")]
     device: DeviceChoice,
+    /// What it calculates in: `f32`, or on a GPU `f16` or `bf16`
+    #[arg(long, env = "WEIMOCIR_PRECISION", default_value_t, value_name = "TYPE")]
+    precision: Precision,
+    /// How pictures are prepared: as the model's files declare, or as the paper's `published` code did
+    #[arg(long, env = "WEIMOCIR_PIXELS", default_value_t, value_name = "RECIPE")]
+    pixels: PixelRecipe,
+    /// What becomes of a text that is longer than the model reads: `truncate` or `refuse`
+    #[arg(long, default_value_t, value_name = "RULE")]
+    long_text: LongText,
 }
 
 /// Pictures decoded before they are encoded; because that many decoded ones fit any memory.
@@ -46,9 +57,11 @@ pub(crate) async fn run(args: EmbedArgs, shared: Shared) -> anyhow::Result<Done>
 }
 
 fn embed(args: &EmbedArgs, json: bool) -> anyhow::Result<Done> {
-    let encoder = Encoder::load(&args.model, args.device)
+    let options =
+        ModelOptions { device: args.device, precision: args.precision, pixels: args.pixels };
+    let encoder = Encoder::load(&args.model, options)
         .with_context(|| format!("failed to load the encoder {}", args.model))?;
-    let texts = encode_texts(&encoder, &args.texts)?;
+    let texts = encode_texts(&encoder, &args.texts, args.long_text)?;
     let images = encode_images(&encoder, &args.images)?;
     if json {
         say(serde_json::to_string(&Embedded {
@@ -69,8 +82,14 @@ fn embed(args: &EmbedArgs, json: bool) -> anyhow::Result<Done> {
     Ok(Done::Fully)
 }
 
-fn encode_texts(encoder: &Encoder, texts: &[String]) -> anyhow::Result<Vec<Embedding>> {
-    let encoded = encoder.encode_texts(texts).context("failed to encode the texts")?;
+fn encode_texts(
+    encoder: &Encoder,
+    texts: &[String],
+    long: LongText,
+) -> anyhow::Result<Vec<Embedding>> {
+    let tokens = encoder.text_preprocessor().tokens(texts, long);
+    let encoded = tokens.and_then(|tokens| encoder.encode_tokens(&tokens));
+    let encoded = encoded.context("failed to encode the texts")?;
     for (text, _) in texts.iter().zip(&encoded).filter(|(_, encoded)| encoded.truncated) {
         tracing::warn!(text, "the text is too long for the model, its end was left out");
     }

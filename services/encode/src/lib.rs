@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::{FutureExt, future::BoxFuture};
-use weimocir_models::{Budget, DeviceChoice, Encoder, EncoderHandle, ModelSource, Queues};
+use weimocir_models::{
+    Budget, DeviceChoice, Encoder, EncoderHandle, ModelOptions, ModelSource, PixelRecipe,
+    Precision, Queues,
+};
 use weimocir_runtime::{
     Asked, Bus, CancellationToken, Collections, NatsArgs, Patience, Pictures, Pull, Service,
     TelemetryArgs, work,
@@ -39,12 +42,19 @@ pub struct Command {
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct EncodeArgs {
-    /// Encoder: `bundled`, a folder in Hugging Face's format, or `organisation/name` on the hub
+    /// Encoder: `bundled`, a folder in Hugging Face's format, `organisation/name[@revision]` on the hub,
+    /// or a .pth file of Salesforce's BLIP
     #[arg(long, env = "WEIMOCIR_MODEL", default_value = "bundled", value_name = "MODEL")]
     pub model: ModelSource,
     /// Where the encoder runs: `cpu`, `cuda` or `cuda:N`
     #[arg(long, env = "WEIMOCIR_DEVICE", default_value = "cpu", value_name = "DEVICE")]
     pub device: DeviceChoice,
+    /// What it calculates in: `f32`, or on a GPU `f16` or `bf16`
+    #[arg(long, env = "WEIMOCIR_PRECISION", default_value_t, value_name = "TYPE")]
+    pub precision: Precision,
+    /// How pictures are prepared: as the model's files declare, or as the paper's `published` code did
+    #[arg(long, env = "WEIMOCIR_PIXELS", default_value_t, value_name = "RECIPE")]
+    pub pixels: PixelRecipe,
     /// Pictures and caption sets in work at the same time
     // because: two device batches, and as many again being fetched and decoded meanwhile
     #[arg(long, env = "WEIMOCIR_ENCODE_IN_FLIGHT", default_value_t = 128, value_name = "N",
@@ -144,10 +154,12 @@ async fn work_until(
 }
 
 async fn load(args: &EncodeArgs) -> anyhow::Result<EncoderHandle> {
-    let (source, device) = (args.model.clone(), args.device);
+    let source = args.model.clone();
+    let options =
+        ModelOptions { device: args.device, precision: args.precision, pixels: args.pixels };
     let batch = Budget { images: args.encode_batch_images, tokens: args.encode_batch_tokens };
     tokio::task::spawn_blocking(move || {
-        let encoder = Encoder::load(&source, device)
+        let encoder = Encoder::load(&source, options)
             .with_context(|| format!("failed to load the encoder {source}"))?;
         EncoderHandle::spawn(encoder, Queues { batch, ..Queues::default() })
             .context("failed to start the encoder's thread")

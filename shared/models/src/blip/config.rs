@@ -28,7 +28,12 @@ impl BlipConfig {
         let (text, vision) = (&self.text_config, &self.vision_config);
         check_width(file, text.hidden_size, text.num_attention_heads)?;
         check_width(file, vision.hidden_size, vision.num_attention_heads)?;
-        check_patches(file, vision.image_size, vision.patch_size)?;
+        check_patches(file, vision.image_size, vision.patch_size)
+    }
+
+    /// That a captioner's frame is among its words.
+    pub(crate) fn check_frame(&self, file: &str) -> Result<(), ModelError> {
+        let text = &self.text_config;
         if (text.bos_token_id.max(text.sep_token_id) as usize) < text.vocab_size {
             return Ok(());
         }

@@ -17,7 +17,7 @@ pub(crate) struct BlipRetrieval {
     vision_projection: Linear,
     text_projection: Linear,
     matching: Linear,
-    /// [ENC], which begins a text that meets a picture, comes after [DEC].
+    /// [ENC], which begins a text that meets a picture: the last of the vocabulary.
     matching_token: u32,
 }
 
@@ -33,7 +33,7 @@ impl BlipRetrieval {
             vision_projection: Linear::load(&root.at("vision_proj"), vision, dim)?,
             text_projection: Linear::load(&root.at("text_proj"), text, dim)?,
             matching: Linear::load(&root.at("itm_head"), text, 2)?,
-            matching_token: text_config.bos_token_id + 1,
+            matching_token: text_config.vocab_size.saturating_sub(1) as u32,
         };
         weights.finish(ignorable::BLIP_RETRIEVAL)?;
         Ok(retrieval)

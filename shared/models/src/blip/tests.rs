@@ -1,13 +1,14 @@
 //! The decoder's scores and greedy tokens against Hugging Face's.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    Blip, BlipConfig,
-    write::{Choice, forced, write},
+    Blip, BlipConfig, beam,
+    decoder::Look,
+    write::{Choice, Frame, forced, write},
 };
 use crate::{image::Preprocessor, weights::Weights};
 
@@ -72,5 +73,34 @@ fn greedy_tokens_of_a_whole_batch() {
     let found = write(&blip.decoder, &look, &mut choices, pictures, blip.frame).unwrap();
     for (n, tokens) in found.iter().enumerate() {
         assert_eq!(*tokens, golden.greedy[n / 2]);
+    }
+}
+
+#[derive(Deserialize)]
+struct Beams {
+    pictures: Vec<String>,
+    /// By `"{beams} {limit}"`, the sentence about each picture.
+    sentences: BTreeMap<String, Vec<Vec<u32>>>,
+}
+
+#[test]
+fn beam_search_of_a_batch_and_of_each_picture() {
+    let golden: Beams = json("blip/beams.json");
+    let blip = blip();
+    let pixels = pixels(&golden.pictures);
+    let look = blip.decoder.look(&blip.vision.forward(&pixels).unwrap()).unwrap();
+    assert_eq!(golden.sentences.len(), 6);
+    for (setting, expected) in &golden.sentences {
+        let (beams, limit) = setting.split_once(' ').unwrap();
+        let (beams, limit) = (beams.parse().unwrap(), limit.parse().unwrap());
+        let frame = Frame { limit, ..blip.frame };
+        let search = |look: &Look, pictures| {
+            beam::search(&blip.decoder, look, pictures, beams, frame).unwrap()
+        };
+        assert_eq!(search(&look, expected.len()), *expected, "{setting}");
+        for (n, expected) in expected.iter().enumerate() {
+            let alone = search(&look.select(&[n]).unwrap(), 1);
+            assert_eq!(alone, std::slice::from_ref(expected), "{setting}, picture {n} alone");
+        }
     }
 }

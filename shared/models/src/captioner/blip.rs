@@ -40,6 +40,7 @@ impl BlipCaptioner {
         let files = ModelFiles::find(source, Role::Captioner)?;
         let config: BlipConfig = files.config("blip")?;
         config.check(&files.path(CONFIG))?;
+        config.check_frame(&files.path(CONFIG))?;
         let device = options.device.open()?;
         let dtype = options.precision.on(&device)?;
         let preprocessor = Preprocessor::from_json(&files.preprocessor, &files.path(PREPROCESSOR))?;

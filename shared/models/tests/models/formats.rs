@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::{bytes, check_close, fixture, json};
 use serde::Deserialize;
-use weimocir_models::{DeviceChoice, Encoder, ModelSource, Pixels};
+use weimocir_models::{DeviceChoice, Encoder, ModelOptions, ModelSource, PixelRecipe, Pixels};
 
 #[derive(Deserialize)]
 struct Expected {
@@ -88,4 +88,47 @@ fn a_checkpoint_of_salesforce_with_positions_for_smaller_pictures() {
     let source = ModelSource::Checkpoint(fixture("salesforce/model.pth"));
     let encoder = Encoder::load(&source, DeviceChoice::Cpu).unwrap();
     check_encoder(&encoder, "salesforce", "salesforce");
+}
+
+#[derive(Deserialize)]
+struct Matching {
+    pairs: Vec<(String, String)>,
+    odds: Vec<f32>,
+}
+
+#[test]
+fn the_matching_head_of_blip() {
+    let golden: Matching = json("blip_retrieval/matching.json");
+    let source = ModelSource::Folder(fixture("blip_retrieval"));
+    let encoder = Encoder::load(&source, DeviceChoice::Cpu).unwrap();
+    let preprocessor = encoder.preprocessor();
+    let picture = |name: &String| preprocessor.pixels(&bytes(&format!("pictures/{name}"))).unwrap();
+    let pictures: Vec<Pixels> = golden.pairs.iter().map(|(name, _)| picture(name)).collect();
+    let texts: Vec<String> = golden.pairs.iter().map(|(_, text)| text.clone()).collect();
+    let found = encoder.matching(&pictures, &texts).unwrap();
+    assert_eq!(found.len(), golden.odds.len());
+    for (n, (found, expected)) in found.iter().zip(&golden.odds).enumerate() {
+        assert!((found - expected).abs() < 1e-5, "pair {n}: {found} is not {expected}");
+    }
+    let error = encoder.matching(&pictures[..1], &texts).unwrap_err().to_string();
+    assert!(error.contains("1 pictures and 12 texts"), "{error}");
+    let clip = encoder_of_clip().matching(&[], &[]).unwrap_err().to_string();
+    assert!(clip.contains("only BLIP has one"), "{clip}");
+}
+
+fn encoder_of_clip() -> Encoder {
+    Encoder::load(&ModelSource::Folder(fixture("clip_gelu")), DeviceChoice::Cpu).unwrap()
+}
+
+#[test]
+fn the_published_pixels_are_another_model() {
+    let source = ModelSource::Folder(fixture("blip_retrieval"));
+    let published = ModelOptions { pixels: PixelRecipe::Published, ..ModelOptions::default() };
+    let declared = Encoder::load(&source, DeviceChoice::Cpu).unwrap();
+    let published = Encoder::load(&source, published).unwrap();
+    assert_ne!(declared.id(), published.id());
+    let tall = bytes("pictures/portrait.png");
+    let pixels = |encoder: &Encoder| encoder.preprocessor().pixels(&tall).unwrap();
+    assert_eq!(pixels(&declared).size(), pixels(&published).size());
+    assert_ne!(pixels(&declared), pixels(&published));
 }
