@@ -12,7 +12,7 @@ use mozjpeg::{ColorSpace, Decompress, Marker};
 use mozjpeg_sys as codes;
 
 use super::{
-    decode::{ImageLimits, check_size},
+    decode::{ImageLimits, check_size, map},
     error::ImageError,
     jpeg_errors::{Complaint, strict},
 };
@@ -47,11 +47,14 @@ fn decode_or_unwind(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Imag
     let mut started = decoder.to_colorspace(colours).map_err(damaged)?;
     let levels: Vec<u8> = started.read_scanlines().map_err(damaged)?;
     started.finish().map_err(damaged)?;
-    let levels = if four_inks { rgb_of_cmyk(&levels) } else { levels };
-    let picture = RgbImage::from_raw(size.0, size.1, levels).ok_or_else(|| {
-        let reason = "the decoded picture has another size than its header says".to_owned();
-        ImageError::Damaged { reason }
-    })?;
+    let picture = if four_inks {
+        rgb_of_cmyk(size, &levels)
+    } else {
+        RgbImage::from_raw(size.0, size.1, levels).ok_or_else(|| {
+            let reason = "the decoded picture has another size than its header says".to_owned();
+            ImageError::Damaged { reason }
+        })?
+    };
     let mut picture = DynamicImage::ImageRgb8(picture);
     picture.apply_orientation(orientation);
     Ok(picture.into_rgb8())
@@ -66,15 +69,13 @@ fn orientation(decoder: &Decompress<&[u8]>) -> Orientation {
 }
 
 /// As Pillow converts. JPEG stores inks inverted: 255 is none.
-fn rgb_of_cmyk(levels: &[u8]) -> Vec<u8> {
-    let (pixels, _) = levels.as_chunks::<4>();
+fn rgb_of_cmyk((width, height): (u32, u32), levels: &[u8]) -> RgbImage {
     let lit = |ink: u8, black: u8| black.saturating_sub(share(255 - ink, black));
-    pixels
-        .iter()
-        .flat_map(|&[cyan, magenta, yellow, black]| {
-            [lit(cyan, black), lit(magenta, black), lit(yellow, black)]
-        })
-        .collect()
+    let (pixels, _) = levels.as_chunks::<4>();
+    let rgb = |&[cyan, magenta, yellow, black]: &[u8; 4]| {
+        [lit(cyan, black), lit(magenta, black), lit(yellow, black)]
+    };
+    map(width, height, pixels.iter().map(rgb))
 }
 
 /// `a * b / 255`, rounded.
