@@ -55,15 +55,25 @@ impl Encoder {
         options: impl Into<ModelOptions>,
     ) -> Result<Self, ModelError> {
         let options = options.into();
-        let files = ModelFiles::find(source, Role::Encoder)?;
         let device = options.device.open()?;
         let dtype = options.precision.on(&device)?;
+        Self::load_on(source, (device, dtype), options.pixels)
+    }
+
+    fn load_on(
+        source: &ModelSource,
+        (device, dtype): (Device, DType),
+        pixels: PixelRecipe,
+    ) -> Result<Self, ModelError> {
+        let files = ModelFiles::find(source, Role::Encoder)?;
         // Salesforce's checkpoints declare nothing: what the published code did is their recipe.
         let pixels = match source {
             ModelSource::Checkpoint(_) => PixelRecipe::Published,
-            _ => options.pixels,
+            _ => pixels,
         };
         let found = DualEncoder::load(&files, (&device, dtype), pixels)?;
+        // Because each thread has a CUDA stream of its own, and another one may run the model.
+        device.synchronize()?;
         let default_weights = match source {
             ModelSource::Bundled => bundled::WEIGHTS,
             _ => found.model.default_weights(),
@@ -184,8 +194,7 @@ impl Encoder {
         {
             let looks = blip.look(&self.stack(&pictures.iter().collect::<Vec<_>>())?)?;
             let ids: Vec<Vec<u32>> = texts.iter().map(|tokens| tokens.ids.clone()).collect();
-            let odds: Vec<f32> = blip.matching(&ids, &looks)?.to_dtype(DType::F32)?.to_vec1()?;
-            found.extend(odds);
+            found.extend(blip.matching(&ids, &looks)?.to_vec1::<f32>()?);
         }
         Ok(found)
     }
@@ -213,3 +222,6 @@ pub(crate) fn stack(
         Tensor::from_vec(values, (batch.len(), 3, size.0, size.1), device);
     Ok(tensor?)
 }
+
+#[cfg(test)]
+mod tests;

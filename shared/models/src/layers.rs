@@ -1,4 +1,4 @@
-//! Layers that the models share. On the CPU they run on `kernels`, elsewhere on candle's operations.
+//! Layers that the models share. f32 on the CPU runs on `kernels`, all else on candle's operations.
 //! Shapes: B pictures or texts, T tokens, D width, H heads, d = D/H.
 
 use candle_core::{CpuStorage, D, DType, Device, Result as CandleResult, Storage, Tensor, bail};
@@ -9,6 +9,15 @@ use crate::{
     kernels::{self, Heads, Packed, Seen, Shape, Then},
     weights::Scope,
 };
+
+/// Whether `kernels` do the work on a tensor.
+fn on_kernels(x: &Tensor) -> bool {
+    #[cfg(test)]
+    if tests::WITHOUT_KERNELS.get() {
+        return false;
+    }
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
 
 /// `y = x·Wᵀ + b`, W `[out, in]`.
 #[derive(Debug)]
@@ -44,7 +53,7 @@ impl Linear {
     }
 
     pub(crate) fn new(weight: &Tensor, bias: Option<&Tensor>) -> CandleResult<Self> {
-        if weight.device().is_cpu() {
+        if on_kernels(weight) {
             let weight = with_values(weight, |values| Ok(Packed::new(values, weight.dim(1)?)))?;
             return Ok(Self::Cpu { weight, bias: bias.map(Tensor::to_vec1).transpose()? });
         }
@@ -158,7 +167,7 @@ impl LayerNorm {
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        if !x.device().is_cpu() {
+        if !on_kernels(x) {
             let x = x.contiguous()?;
             return candle_nn::ops::layer_norm(&x, &self.weight, &self.bias, self.epsilon);
         }
@@ -250,7 +259,7 @@ pub(crate) fn attention(
     seen: Seen<'_>,
 ) -> CandleResult<Tensor> {
     let (batch, queries, width) = q.dims3()?;
-    if !q.device().is_cpu() {
+    if !on_kernels(q) {
         return masked_attention(q, k, v, heads, seen);
     }
     let shape = Shape { batch, heads, width: width / heads };
@@ -285,7 +294,8 @@ fn masked_attention(
         x.reshape((batch, tokens, heads, width / heads))?.transpose(1, 2)?.contiguous()
     };
     let scale = ((width / heads) as f64).powf(-0.5);
-    let mut scores = (split(q, queries)?.matmul(&split(k, keys)?.t()?)? * scale)?;
+    // Scaled before the product, because half precision holds no sum above 65,504.
+    let mut scores = (split(q, queries)? * scale)?.matmul(&split(k, keys)?.t()?)?;
     if !matches!(seen, Seen::All) {
         let hidden = |b: usize, t: usize, s: usize| {
             if s < seen.of(b, t, keys) { 0.0 } else { f32::NEG_INFINITY }
@@ -332,7 +342,7 @@ impl PatchEmbedding {
         let (batch, _, height, width) = pixels.dims4()?;
         let (p, rows, columns) = (self.patch, height / self.patch, width / self.patch);
         let shape = (batch, rows * columns, 3 * p * p);
-        let patches = if pixels.device().is_cpu() {
+        let patches = if on_kernels(pixels) {
             let patches =
                 with_values(pixels, |pixels| Ok(kernels::patches(pixels, (height, width), p)))?;
             Tensor::from_vec(patches, shape, &Device::Cpu)?
@@ -373,12 +383,19 @@ pub(crate) fn padded(texts: &[Vec<u32>]) -> (Vec<u32>, usize) {
 }
 
 /// Embeddings of token ids and of their positions, `[B, T, D]`.
+///
+/// Ids are checked here, because on a GPU one outside of the vocabulary makes every later operation
+/// of the process fail.
 pub(crate) fn embedded(
     ids: Vec<u32>,
     (batch, length): (usize, usize),
     words: &Tensor,
     positions: &Tensor,
 ) -> CandleResult<Tensor> {
+    let vocabulary = words.dim(0)?;
+    if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
+        bail!("token {id} is not among the {vocabulary} of the model's vocabulary");
+    }
     let ids = Tensor::from_vec(ids, batch * length, words.device())?;
     let words = words.index_select(&ids, 0)?.reshape((batch, length, words.dim(1)?))?;
     words.broadcast_add(&positions.narrow(0, 0, length)?)
@@ -388,3 +405,6 @@ pub(crate) fn embedded(
 pub(crate) fn rows(features: &Tensor) -> CandleResult<Vec<Vec<f32>>> {
     features.to_dtype(DType::F32)?.to_vec2()
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! BLIP as a dual encoder, as Hugging Face's `BlipForImageTextRetrieval` computes it, features raw,
 //! and its image-text matching head.
 
-use candle_core::{Result as CandleResult, Tensor};
+use candle_core::{DType, Result as CandleResult, Tensor};
 
 use super::{BlipConfig, text_encoder::TextEncoder, vision::VisionTower};
 use crate::{
@@ -57,8 +57,8 @@ impl BlipRetrieval {
         self.vision.forward(pixels)
     }
 
-    /// The probability that each text describes the picture beside it, `[B]`: the second of the
-    /// matching head's two classes.
+    /// The probability that each text describes the picture beside it, `[B]` in f32: the second of
+    /// the matching head's two classes.
     ///
     /// The first token becomes [ENC], with which the head was trained; Hugging Face's model leaves
     /// that to its caller.
@@ -66,6 +66,7 @@ impl BlipRetrieval {
         let mut texts = texts.to_vec();
         texts.iter_mut().filter_map(|ids| ids.first_mut()).for_each(|id| *id = self.matching_token);
         let logits = self.matching.forward(&self.text.forward(&texts, Some(pictures))?)?;
-        candle_nn::ops::softmax_last_dim(&logits)?.narrow(1, 1, 1)?.squeeze(1)
+        let odds = candle_nn::ops::softmax_last_dim(&logits.to_dtype(DType::F32)?)?;
+        odds.narrow(1, 1, 1)?.squeeze(1)
     }
 }

@@ -1,16 +1,24 @@
-//! The decoder's scores and greedy tokens against Hugging Face's.
+//! The decoder's scores and greedy tokens against Hugging Face's, on `kernels` and on candle's
+//! operations.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    Blip, BlipConfig, beam,
+    Blip, BlipConfig, Wanted, beam,
     decoder::Look,
     write::{Choice, Frame, forced, write},
 };
-use crate::{image::Preprocessor, weights::Weights};
+use crate::{
+    image::Preprocessor,
+    layers::{
+        rows,
+        tests::{check_rows, without_kernels},
+    },
+    weights::Weights,
+};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -28,11 +36,11 @@ fn json<T: DeserializeOwned>(file: &str) -> T {
     serde_json::from_slice(&std::fs::read(path(file)).unwrap()).unwrap()
 }
 
-fn blip() -> Blip {
+fn blip(dtype: DType) -> Blip {
     let config: BlipConfig = json("blip/config.json");
     let weights =
         Weights::open(&[path("blip/model.safetensors")], "blip".to_owned(), &Device::Cpu).unwrap();
-    Blip::load(&weights, &config).unwrap()
+    Blip::load(&weights.in_dtype(dtype), &config).unwrap()
 }
 
 fn pixels(pictures: &[String]) -> Tensor {
@@ -46,27 +54,32 @@ fn pixels(pictures: &[String]) -> Tensor {
     Tensor::stack(&pictures.iter().map(picture).collect::<Vec<_>>(), 0).unwrap()
 }
 
+fn check_scores(dtype: DType, within: (f32, f64)) {
+    let golden: Golden = json("blip/golden.json");
+    let blip = blip(dtype);
+    let pixels = pixels(&golden.pictures[..1]).to_dtype(dtype).unwrap();
+    let look = blip.decoder.look(&blip.vision.forward(&pixels).unwrap()).unwrap();
+    let found = rows(&forced(&blip.decoder, &look, &golden.forced).unwrap()).unwrap();
+    check_rows(&format!("{dtype:?}"), &found, &golden.forced_logits, within);
+}
+
 #[test]
 fn scores_along_a_given_sentence() {
-    let golden: Golden = json("blip/golden.json");
-    let blip = blip();
-    let look =
-        blip.decoder.look(&blip.vision.forward(&pixels(&golden.pictures[..1])).unwrap()).unwrap();
-    let found: Vec<Vec<f32>> =
-        forced(&blip.decoder, &look, &golden.forced).unwrap().to_vec2().unwrap();
-    assert_eq!(found.len(), golden.forced_logits.len());
-    for (found, expected) in found.iter().zip(&golden.forced_logits) {
-        let greatest = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
-        for (x, y) in found.iter().zip(expected) {
-            assert!((x - y).abs() <= 1e-4 * greatest, "{x} is not {y}");
-        }
-    }
+    check_scores(DType::F32, (1e-4, 0.99999));
+    without_kernels(|| check_scores(DType::F32, (1e-4, 0.99999)));
+    check_scores(DType::F16, (1e-2, 0.9999));
+    check_scores(DType::BF16, (8e-2, 0.99));
 }
 
 #[test]
 fn greedy_tokens_of_a_whole_batch() {
+    check_greedy();
+    without_kernels(check_greedy);
+}
+
+fn check_greedy() {
     let golden: Golden = json("blip/golden.json");
-    let blip = blip();
+    let blip = blip(DType::F32);
     let look = blip.decoder.look(&blip.vision.forward(&pixels(&golden.pictures)).unwrap()).unwrap();
     let pictures = golden.pictures.len();
     let mut choices = vec![Choice::Greedy; 2 * pictures];
@@ -85,8 +98,13 @@ struct Beams {
 
 #[test]
 fn beam_search_of_a_batch_and_of_each_picture() {
+    check_beams();
+    without_kernels(check_beams);
+}
+
+fn check_beams() {
     let golden: Beams = json("blip/beams.json");
-    let blip = blip();
+    let blip = blip(DType::F32);
     let pixels = pixels(&golden.pictures);
     let look = blip.decoder.look(&blip.vision.forward(&pixels).unwrap()).unwrap();
     assert_eq!(golden.sentences.len(), 6);
@@ -101,6 +119,21 @@ fn beam_search_of_a_batch_and_of_each_picture() {
         for (n, expected) in expected.iter().enumerate() {
             let alone = search(&look.select(&[n]).unwrap(), 1);
             assert_eq!(alone, std::slice::from_ref(expected), "{setting}, picture {n} alone");
+        }
+    }
+}
+
+#[test]
+fn captions_in_half_precision() {
+    let golden: Golden = json("blip/golden.json");
+    let (pixels, seeds) = (pixels(&golden.pictures), vec![7; golden.pictures.len()]);
+    let read = |ids: &[u32]| Ok(format!("{ids:?}"));
+    for dtype in [DType::F16, DType::BF16] {
+        let (blip, pixels) = (blip(dtype), pixels.to_dtype(dtype).unwrap());
+        for beams in [1, 3] {
+            let wanted = Wanted { r: 3, beams, seeds: &seeds };
+            let captions = blip.captions(&pixels, wanted, &read).unwrap();
+            assert!(captions.iter().all(|captions| captions.len() == 3), "{captions:?}");
         }
     }
 }

@@ -37,17 +37,19 @@ impl BlipCaptioner {
         options: impl Into<ModelOptions>,
     ) -> Result<Self, ModelError> {
         let options = options.into();
+        let device = options.device.open()?;
+        let dtype = options.precision.on(&device)?;
         let files = ModelFiles::find(source, Role::Captioner)?;
         let config: BlipConfig = files.config("blip")?;
         config.check(&files.path(CONFIG))?;
         config.check_frame(&files.path(CONFIG))?;
-        let device = options.device.open()?;
-        let dtype = options.precision.on(&device)?;
         let preprocessor = Preprocessor::from_json(&files.preprocessor, &files.path(PREPROCESSOR))?;
         let side = config.vision_config.image_size;
         preprocessor.check_size((side, side), &files.path(PREPROCESSOR))?;
         let (blip, id) =
             files.load((&device, dtype), "", |weights| Blip::load(weights, &config))?;
+        // Because each thread has a CUDA stream of its own, and another one may run the model.
+        device.synchronize()?;
         let captioner = Self {
             blip,
             id,
