@@ -44,10 +44,14 @@ impl DualEncoder {
         (device, dtype): (&Device, DType),
         pixels: PixelRecipe,
     ) -> Result<Loaded, ModelError> {
-        // The id of a model whose own recipe is used is that of its files.
-        let recipe = match pixels {
+        // The id of a model that runs as its files say is that of its files.
+        let pixel_recipe = match pixels {
             PixelRecipe::Declared => "",
             PixelRecipe::Published => "published",
+        };
+        let recipe = match dtype {
+            DType::F32 => pixel_recipe.to_owned(),
+            other => format!("{pixel_recipe} {}", other.as_str()),
         };
         let declared = |side: usize| {
             let file = files.path(PREPROCESSOR);
@@ -64,7 +68,7 @@ impl DualEncoder {
                     PixelRecipe::Declared => declared(side)?,
                     PixelRecipe::Published => Preprocessor::published_blip(side as u32),
                 };
-                let (blip, id) = files.load((device, dtype), recipe, |weights| {
+                let (blip, id) = files.load((device, dtype), &recipe, |weights| {
                     BlipRetrieval::load(weights, &config)
                 })?;
                 Ok(Loaded {
@@ -84,7 +88,7 @@ impl DualEncoder {
                     PixelRecipe::Published => Preprocessor::published_clip(side as u32),
                 };
                 let (clip, id) =
-                    files.load((device, dtype), recipe, |weights| Clip::load(weights, &config))?;
+                    files.load((device, dtype), &recipe, |weights| Clip::load(weights, &config))?;
                 Ok(Loaded {
                     model: Self::Clip(Box::new(clip)),
                     id,

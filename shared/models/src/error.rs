@@ -43,6 +43,11 @@ pub enum ModelError {
          retrieval models (blip-itm-…)"
     )]
     CaptionerNotEncoder { file: String },
+    #[error(
+        "{file} is a BLIP encoder, with no text decoder; BLIP's captioners are the captioning models \
+         (blip-image-captioning-…)"
+    )]
+    EncoderNotCaptioner { file: String },
     #[error("{file} asks for {setting} = {value}, which is not supported")]
     Unsupported { file: String, setting: &'static str, value: String },
     #[error("{file} has no tensor \"{name}\"")]
@@ -80,7 +85,7 @@ pub enum ModelError {
     Tokenize { index: usize, reason: String },
     #[error(transparent)]
     Text(#[from] TextError),
-    #[error("the encoder made an unusable feature")]
+    #[error("the encoder made an unusable embedding")]
     Embedding(#[from] EmbeddingError),
     #[error(
         "the device's memory does not suffice ({reason}): stop other programs that use it, or run a \

@@ -3,8 +3,9 @@
 use std::{
     collections::BTreeSet,
     fs::File,
-    io::{self, BufReader},
+    io::{self, Read},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use candle_core::{DType, Device};
@@ -192,9 +193,10 @@ impl ModelFiles {
         load: impl FnOnce(&Weights) -> Result<T, ModelError>,
     ) -> Result<(T, ModelId), ModelError> {
         let weights = self.weights(device)?.in_dtype(dtype);
+        let stop = AtomicBool::new(false);
         std::thread::scope(|threads| {
-            let id = threads.spawn(|| self.id(recipe));
-            let model = load(&weights)?;
+            let id = threads.spawn(|| self.id_unless(&stop, recipe));
+            let model = load(&weights).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let id = id.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             Ok((model, id))
         })
@@ -220,14 +222,14 @@ impl ModelFiles {
     /// The short name and the first 12 hexadecimal digits of SHA-256 over every file and the
     /// recipe by which pictures become pixels, empty where the files say it: what changes an
     /// embedding changes the id.
-    pub(crate) fn id(&self, recipe: &str) -> Result<ModelId, ModelError> {
+    fn id_unless(&self, stop: &AtomicBool, recipe: &str) -> Result<ModelId, ModelError> {
         let mut hash = Sha256::new();
         match &self.weights {
             WeightsFiles::Bundled(bytes) => hash.update(bytes),
             WeightsFiles::OnDisk(paths) => {
-                paths.iter().try_for_each(|path| hash_file(path, &mut hash))?;
+                paths.iter().try_for_each(|path| hash_file(path, &mut hash, stop))?;
             }
-            WeightsFiles::Checkpoint(path) => hash_file(path, &mut hash)?,
+            WeightsFiles::Checkpoint(path) => hash_file(path, &mut hash, stop)?,
         }
         hash.update(&self.config);
         hash.update(&self.preprocessor);
@@ -247,18 +249,23 @@ fn image_processor(path: &Path) -> Result<Vec<u8>, ModelError> {
     struct Processor {
         image_processor: serde_json::Value,
     }
-    let parsed: Processor =
-        serde_json::from_slice(&read(path)?).map_err(|e| ModelError::InvalidFile {
-            file: path.display().to_string(),
-            reason: e.to_string(),
-        })?;
+    let parsed: Processor = serde_json::from_slice(&read(path)?).map_err(|e| {
+        ModelError::InvalidFile { file: path.display().to_string(), reason: e.to_string() }
+    })?;
     Ok(parsed.image_processor.to_string().into_bytes())
 }
 
-fn hash_file(path: &Path, hash: &mut Sha256) -> Result<(), ModelError> {
-    let copied = File::open(path)
-        .and_then(|file| io::copy(&mut BufReader::with_capacity(HASHED_AT_ONCE, file), hash));
-    copied.map_err(|source| unreadable(path, source))?;
+/// Leaves off at once when nobody wants the result any more.
+fn hash_file(path: &Path, hash: &mut Sha256, stop: &AtomicBool) -> Result<(), ModelError> {
+    let failed = |source| unreadable(path, source);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut part = vec![0; HASHED_AT_ONCE];
+    while !stop.load(Ordering::Relaxed) {
+        match file.read(&mut part).map_err(failed)? {
+            0 => break,
+            read => hash.update(&part[..read]),
+        }
+    }
     Ok(())
 }
 
@@ -308,6 +315,12 @@ fn unreadable(path: &Path, source: io::Error) -> ModelError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl ModelFiles {
+        pub(crate) fn id(&self, recipe: &str) -> Result<ModelId, ModelError> {
+            self.id_unless(&AtomicBool::new(false), recipe)
+        }
+    }
 
     #[test]
     fn the_id_depends_on_the_recipe_of_the_pixels() {

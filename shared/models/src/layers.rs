@@ -219,11 +219,24 @@ pub(crate) fn check_width(file: &str, width: usize, heads: usize) -> Result<(), 
     Err(ModelError::InvalidFile { file: file.to_owned(), reason })
 }
 
+/// Refuses a config.json with a size of zero, which no model has.
+pub(crate) fn check_sizes(file: &str, sizes: &[(&str, usize)]) -> Result<(), ModelError> {
+    let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) else { return Ok(()) };
+    Err(ModelError::InvalidFile { file: file.to_owned(), reason: format!("{name} is 0") })
+}
+
+/// Far above what any model takes; because pixels and positions grow with its square.
+const LARGEST_PICTURE: usize = 4096;
+
+/// Refuses a config.json whose pictures have no patches, or are larger than any model's.
 pub(crate) fn check_patches(file: &str, picture: usize, patch: usize) -> Result<(), ModelError> {
-    if (1..=picture).contains(&patch) {
+    if picture <= LARGEST_PICTURE && (1..=picture).contains(&patch) {
         return Ok(());
     }
-    let reason = format!("a picture of {picture} pixels has no patches of {patch}");
+    let reason = format!(
+        "a picture of {picture} pixels in patches of {patch}: both are at least 1, a picture at most \
+         {LARGEST_PICTURE}"
+    );
     Err(ModelError::InvalidFile { file: file.to_owned(), reason })
 }
 
@@ -271,11 +284,11 @@ pub(crate) fn attention(
 
 /// Calls `f` with the values of `[B, T, D]`, which may be a part of `[B, T, wider]`.
 fn with_heads<T>(x: &Tensor, f: impl FnOnce(Heads<'_>) -> CandleResult<T>) -> CandleResult<T> {
-    let (_, tokens, _) = x.dims3()?;
+    let (batch, tokens, _) = x.dims3()?;
     let (storage, layout) = x.storage_and_layout();
     let &[row, stride, 1] = layout.stride() else { bail!("heads are not side by side") };
     let Storage::Cpu(CpuStorage::F32(values)) = &*storage else { bail!("heads are not f32") };
-    if row != tokens * stride {
+    if batch > 1 && row != tokens * stride {
         bail!("tokens of one row do not follow those of the one before");
     }
     f(Heads { values, tokens, stride, offset: layout.start_offset() })
@@ -354,6 +367,11 @@ impl PatchEmbedding {
         };
         self.linear.forward(&patches)
     }
+}
+
+/// Tokens of a square picture: its patches and the class token.
+pub(crate) fn picture_tokens(side: usize, patch: usize) -> usize {
+    (side / patch).pow(2) + 1
 }
 
 /// The class token before the patches, positions added: `[B, N, D] → [B, N + 1, D]`.

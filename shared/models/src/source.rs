@@ -9,7 +9,7 @@ use crate::error::ModelError;
 pub enum ModelSource {
     /// The small model inside this program.
     Bundled,
-    /// A folder with config.json, tokenizer.json, preprocessor_config.json and the weights.
+    /// A folder with a model's configuration, tokenizer, preprocessing and weights.
     Folder(PathBuf),
     /// A BLIP checkpoint as Salesforce published it: one .pth file, and nothing beside it.
     Checkpoint(PathBuf),

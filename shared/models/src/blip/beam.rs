@@ -5,7 +5,7 @@ use candle_core::{DType, Result as CandleResult};
 
 use super::{
     decoder::{Decoder, Look, State},
-    write::Frame,
+    write::{Frame, check_scores},
 };
 
 /// One sentence that goes on, or that has ended.
@@ -49,6 +49,7 @@ pub(super) fn search(
     for written in 0..frame.limit {
         let logits: Vec<Vec<f32>> =
             decoder.step(&tokens, &mut state)?.to_dtype(DType::F32)?.to_vec2()?;
+        logits.iter().try_for_each(|logits| check_scores(logits))?;
         let mut rows: Vec<u32> = (0..(pictures * beams) as u32).collect();
         for (picture, search) in searches.iter_mut().enumerate().filter(|(_, s)| !s.done) {
             let first = picture * beams;

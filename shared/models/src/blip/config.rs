@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::{
     error::ModelError,
-    layers::{Activation, check_patches, check_width},
+    layers::{Activation, check_patches, check_sizes, check_width},
 };
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -28,7 +28,18 @@ impl BlipConfig {
         let (text, vision) = (&self.text_config, &self.vision_config);
         check_width(file, text.hidden_size, text.num_attention_heads)?;
         check_width(file, vision.hidden_size, vision.num_attention_heads)?;
-        check_patches(file, vision.image_size, vision.patch_size)
+        check_patches(file, vision.image_size, vision.patch_size)?;
+        check_sizes(
+            file,
+            &[
+                ("image_text_hidden_size", self.image_text_hidden_size),
+                ("the text's num_hidden_layers", text.num_hidden_layers),
+                ("the text's intermediate_size", text.intermediate_size),
+                ("the text's max_position_embeddings", text.max_position_embeddings),
+                ("the picture's num_hidden_layers", vision.num_hidden_layers),
+                ("the picture's intermediate_size", vision.intermediate_size),
+            ],
+        )
     }
 
     /// That a captioner's frame is among its words.

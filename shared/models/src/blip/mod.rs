@@ -59,6 +59,9 @@ pub(crate) struct Blip {
 impl Blip {
     pub(crate) fn load(weights: &Weights, config: &BlipConfig) -> Result<Self, ModelError> {
         let (root, text) = (weights.root(), &config.text_config);
+        if root.has("text_encoder") && !root.has("text_decoder") {
+            return Err(ModelError::EncoderNotCaptioner { file: weights.name().to_owned() });
+        }
         let blip = Self {
             vision: VisionTower::load(&root.at("vision_model"), &config.vision_config)?,
             decoder: Decoder::load(&root.at("text_decoder"), config)?,

@@ -6,7 +6,10 @@ use super::config::VisionConfig;
 use crate::{
     error::ModelError,
     kernels::Seen,
-    layers::{FeedForward, LayerNorm, Linear, PatchEmbedding, first_token, with_class_token},
+    layers::{
+        FeedForward, LayerNorm, Linear, PatchEmbedding, first_token, picture_tokens,
+        with_class_token,
+    },
     pre_norm::PreNormLayer,
     weights::Scope,
 };
@@ -23,7 +26,7 @@ pub(super) struct VisionTower {
 impl VisionTower {
     pub(super) fn load(at: &Scope<'_>, config: &VisionConfig) -> Result<Self, ModelError> {
         let (embeddings, width) = (at.at("embeddings"), config.hidden_size);
-        let tokens = (config.image_size / config.patch_size).pow(2) + 1;
+        let tokens = picture_tokens(config.image_size, config.patch_size);
         Ok(Self {
             patches: PatchEmbedding::load(
                 &embeddings.at("patch_embedding"),

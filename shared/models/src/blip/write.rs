@@ -1,7 +1,7 @@
 //! Sentences from the decoder, every sentence of every picture in the same steps: the first of a
 //! picture greedy, the others drawn from the nucleus.
 
-use candle_core::{DType, Result as CandleResult};
+use candle_core::{DType, Result as CandleResult, bail};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -45,6 +45,7 @@ pub(super) fn write(
             if !open[row] {
                 continue;
             }
+            check_scores(&logits[row])?;
             if written == 0 {
                 // A sentence has at least one token.
                 logits[row][frame.end as usize] = f32::NEG_INFINITY;
@@ -61,6 +62,14 @@ pub(super) fn write(
         }
     }
     Ok(sentences)
+}
+
+/// A model whose numbers overflow would write nonsense, or nothing.
+pub(super) fn check_scores(logits: &[f32]) -> CandleResult<()> {
+    if logits.iter().fold(true, |finite, logit| finite & logit.is_finite()) {
+        return Ok(());
+    }
+    bail!("the captioner's scores are not numbers")
 }
 
 impl Choice {

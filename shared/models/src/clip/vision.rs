@@ -6,7 +6,7 @@ use super::{config::VisionConfig, layer};
 use crate::{
     error::ModelError,
     kernels::Seen,
-    layers::{LayerNorm, Linear, PatchEmbedding, first_token, with_class_token},
+    layers::{LayerNorm, Linear, PatchEmbedding, first_token, picture_tokens, with_class_token},
     pre_norm::PreNormLayer,
     weights::Scope,
 };
@@ -30,7 +30,7 @@ impl VisionTower {
     ) -> Result<Self, ModelError> {
         let (at, width) = (root.at("vision_model"), config.hidden_size);
         let embeddings = at.at("embeddings");
-        let tokens = (config.image_size / config.patch_size).pow(2) + 1;
+        let tokens = picture_tokens(config.image_size, config.patch_size);
         Ok(Self {
             patches: PatchEmbedding::load(
                 &embeddings.at("patch_embedding"),

@@ -109,8 +109,8 @@ impl Allowance {
 
 /// Half of what was used of a limit, at least `least`, and never more than the limit.
 fn halved(limit: usize, used: usize, least: usize) -> usize {
-    if used == 0 {
+    if limit.min(used) <= least {
         return limit;
     }
-    (limit.min(used) / 2).max(least).min(limit)
+    (limit.min(used) / 2).max(least)
 }

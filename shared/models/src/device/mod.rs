@@ -3,7 +3,7 @@
 //! Two bounded queues, queries before ingest. A batch is what waits in one queue when the thread is
 //! free, up to a budget of images and tokens: no timer. `queue` chooses the batch, `answer` runs
 //! it, `budget` says how large it may be. What a job means is `encoder_handle`'s and
-//! `captioner_handle`'s.
+//! `captioner`'s.
 
 mod answer;
 mod budget;

@@ -79,7 +79,7 @@ impl Repository {
 
     fn resolve(&mut self) -> Result<String, ModelError> {
         if is_commit(&self.revision) {
-            return Ok(self.revision.clone());
+            return Ok(self.revision.to_ascii_lowercase());
         }
         if let Some(commit) = self.known_commit() {
             return Ok(commit);

@@ -17,25 +17,17 @@ enum SizeEntry {
 struct File {
     #[serde(alias = "feature_extractor_type")]
     image_processor_type: Option<String>,
-    #[serde(default = "yes")]
-    do_resize: bool,
+    do_resize: Option<bool>,
     size: Option<SizeEntry>,
     resample: Option<u8>,
     do_center_crop: Option<bool>,
     crop_size: Option<SizeEntry>,
-    #[serde(default = "yes")]
-    do_rescale: bool,
+    do_rescale: Option<bool>,
     rescale_factor: Option<f64>,
-    #[serde(default = "yes")]
-    do_normalize: bool,
+    do_normalize: Option<bool>,
     image_mean: Option<[f64; 3]>,
     image_std: Option<[f64; 3]>,
-    #[serde(default)]
-    do_pad: bool,
-}
-
-fn yes() -> bool {
-    true
+    do_pad: Option<bool>,
 }
 
 /// How a picture's size becomes the model's.
@@ -99,10 +91,10 @@ impl Settings {
             setting,
             value,
         };
-        if !parsed.do_resize {
+        if !parsed.do_resize.unwrap_or(true) {
             return Err(refuse("do_resize", "false".to_owned()));
         }
-        if parsed.do_pad {
+        if parsed.do_pad.unwrap_or(false) {
             return Err(refuse("do_pad", "true".to_owned()));
         }
         let number = parsed.resample.unwrap_or(3);
@@ -138,7 +130,7 @@ impl Settings {
         if output.0 == 0 || output.1 == 0 || resize == Resize::Shortest(0) {
             return Err(refuse("size", "0".to_owned()));
         }
-        let (mean, deviation) = if parsed.do_normalize {
+        let (mean, deviation) = if parsed.do_normalize.unwrap_or(true) {
             (parsed.image_mean.unwrap_or(CLIP_MEAN), parsed.image_std.unwrap_or(CLIP_DEVIATION))
         } else {
             ([0.0; 3], [1.0; 3])
@@ -149,7 +141,7 @@ impl Settings {
             centre: Centre::Down,
             filter,
             output,
-            rescale: if parsed.do_rescale {
+            rescale: if parsed.do_rescale.unwrap_or(true) {
                 parsed.rescale_factor.unwrap_or(1.0 / 255.0)
             } else {
                 1.0

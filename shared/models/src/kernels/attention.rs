@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{
     elementwise::{folded, softmax_row},
     gemm::{empty_tile, multiply_tile, pack_column},
-    simd::{Instructions, Kernel, Simd},
+    simd::{Instructions, Kernel, Shared, Simd},
 };
 
 /// Queries that are worked on together.
@@ -77,15 +77,6 @@ pub(crate) fn attention(
     });
     out
 }
-
-/// A pointer that tasks share because each writes the columns of a head of its own.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-
-// SAFETY: see `Shared`.
-unsafe impl Send for Shared {}
-// SAFETY: the same.
-unsafe impl Sync for Shared {}
 
 struct Head<'a> {
     query: Heads<'a>,

@@ -55,7 +55,7 @@ pub(super) fn folded(values: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) ->
     lanes.into_iter().fold(start, f)
 }
 
-/// `eˣ` to 2 units in the last place, in operations that the compiler turns into vector code.
+/// `eˣ` to 3 units in the last place, in operations that the compiler turns into vector code.
 /// Below -87 it is the smallest normal number's neighbourhood, 1e-38; above 88, 1.6e38.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {

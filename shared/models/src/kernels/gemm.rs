@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::{
     elementwise::activate,
-    simd::{Instructions, Kernel, Simd},
+    simd::{Instructions, Kernel, Shared, Simd},
 };
 use crate::layers::Activation;
 
@@ -88,6 +88,7 @@ impl Packed {
             }
         }
         let mut out: Vec<f32> = Vec::with_capacity(rows * len);
+        let shared = Shared(out.as_mut_ptr());
         let task = |rectangle: Rectangle| Multiply {
             packed: self,
             x,
@@ -95,7 +96,7 @@ impl Packed {
             len,
             then,
             rectangle,
-            out: Shared(out.as_ptr().cast_mut()),
+            out: shared,
         };
         let rectangles = self.rectangles(rows, from, len);
         if let [one] = rectangles[..] {
@@ -153,13 +154,6 @@ struct Rectangle {
     rows: (usize, usize),
 }
 
-/// A pointer that tasks share because each writes a rectangle of its own.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-
-// SAFETY: see `Shared`.
-unsafe impl Send for Shared {}
-
 struct Multiply<'a> {
     packed: &'a Packed,
     x: &'a [f32],
@@ -175,7 +169,7 @@ impl Kernel for Multiply<'_> {
     fn run<S: Simd>(self) {
         let Self { packed, x, from, len, then, rectangle, out } = self;
         let (inputs, columns) = (packed.inputs, 2 * S::LANES);
-        let mut tile: Tile = [[0.0; TILE_COLUMNS]; TILE_ROWS];
+        let mut tile = empty_tile();
         for panel in rectangle.panels.0..rectangle.panels.1 {
             let values = &packed.panels[panel * columns * inputs..][..columns * inputs];
             // The columns of this panel that are wanted.

@@ -28,6 +28,15 @@ pub(super) trait Kernel {
     fn run<S: Simd>(self);
 }
 
+/// A pointer into a result that tasks share, because each writes a part of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Shared(pub(super) *mut f32);
+
+// SAFETY: see `Shared`.
+unsafe impl Send for Shared {}
+// SAFETY: the same.
+unsafe impl Sync for Shared {}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Instructions {
     #[cfg(target_arch = "x86_64")]
@@ -52,7 +61,9 @@ impl Instructions {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 found.insert(0, Self::Avx2);
             }
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+            let avx512 =
+                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
+            if avx512 && found.contains(&Self::Avx2) {
                 found.insert(0, Self::Avx512);
             }
             found

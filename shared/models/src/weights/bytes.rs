@@ -15,8 +15,9 @@ pub(super) enum Bytes {
 impl Bytes {
     pub(super) fn map(path: &Path) -> Result<Self, ModelError> {
         let mapped = fs::File::open(path).and_then(|file| {
-            // SAFETY: the mapping lives only while the model loads; a file that is rewritten
-            // during that time gives wrong weights, as it would if it were read.
+            // SAFETY: the bytes are only copied out, and only while the model loads. A file that is
+            // overwritten during that time gives wrong weights; one that is cut short ends the
+            // process, so weights are replaced by renaming, as the hub's cache does.
             unsafe { Mmap::map(&file) }
         });
         mapped

@@ -29,13 +29,10 @@ pub(crate) const BLIP_CAPTIONER: &[&str] = &[
 ];
 
 /// Hugging Face's `BlipForImageTextRetrieval`, and Salesforce's retrieval and pretraining
-/// checkpoints with their momentum encoders (`_m`), queues and decoder. The image-text matching
-/// head and the cross-attention that leads to it are no part of the features.
+/// checkpoints with their momentum encoders (`_m`), queues and decoder.
 pub(crate) const BLIP_RETRIEVAL: &[&str] = &[
     "*.position_ids",
     "logit_scale",
-    "*.crossattention.*",
-    "itm_head.*",
     "text_decoder.*",
     "text_encoder_m.*",
     "visual_encoder_m.*",

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Many times what the names and shapes of the largest model take.
-const LONGEST_PICKLE: usize = 64 << 20;
+const LONGEST_PICKLE: usize = 4 << 20;
 
 /// How every stream starts: a pickle of the number 0x1950a86a20f9469cfc6c.
 const STREAM_START: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";

@@ -58,14 +58,16 @@ fn hugging_face_name(name: &str) -> String {
 }
 
 fn resample_positions(weights: &mut Weights) -> Result<(), ModelError> {
-    let [_, tokens, width] = dimensions(weights, POSITIONS)?;
+    let [rows, tokens, width] = dimensions(weights, POSITIONS)?;
     let grid = IMAGE_SIZE / patch_size(weights)?;
     if tokens == grid * grid + 1 {
         return Ok(());
     }
     let from = tokens.saturating_sub(1).isqrt();
-    if from == 0 || from * from + 1 != tokens {
-        let reason = format!("tensor \"{POSITIONS}\" has {tokens} positions, which make no square");
+    if rows != 1 || width == 0 || from == 0 || from * from + 1 != tokens {
+        let reason = format!(
+            "tensor \"{POSITIONS}\" has the shape [{rows}, {tokens}, {width}], which is no square of positions"
+        );
         return Err(ModelError::InvalidFile { file: weights.name.clone(), reason });
     }
     let stored = weights.values(POSITIONS)?;
@@ -79,6 +81,14 @@ fn resample_positions(weights: &mut Weights) -> Result<(), ModelError> {
 
 /// The configuration as a config.json says it, with the text tower of this name.
 pub(crate) fn config(weights: &Weights, text: &str) -> Result<Value, ModelError> {
+    let other = if text == TEXT_ENCODER { "text_decoder" } else { "text_encoder" };
+    if !weights.root().has(text) && weights.root().has(other) {
+        let file = weights.name.clone();
+        return Err(match other {
+            "text_decoder" => ModelError::CaptionerNotEncoder { file },
+            _ => ModelError::EncoderNotCaptioner { file },
+        });
+    }
     let text_part = |name: &str| format!("{text}.{name}");
     let [words, text_width] = dimensions(weights, &text_part("embeddings.word_embeddings.weight"))?;
     let [text_positions, _] =

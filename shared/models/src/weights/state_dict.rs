@@ -50,9 +50,12 @@ pub(super) fn storage_types(pickle: &Pickle) -> Result<HashMap<String, Dtype>, S
 fn tensor(pickle: &Pickle, id: Id, storages: &Storages) -> Result<Layout, String> {
     let value = pickle.get(id);
     let no_tensor = || format!("is {}, not a tensor", pickle.describe(value));
-    let (function, arguments) = call(pickle, value).ok_or_else(no_tensor)?;
+    let (mut function, mut arguments) = call(pickle, value).ok_or_else(no_tensor)?;
+    // Once, because a hostile file may nest a parameter in itself.
+    if let ("torch._utils._rebuild_parameter", [data, ..]) = (function, arguments) {
+        (function, arguments) = call(pickle, pickle.get(*data)).ok_or_else(no_tensor)?;
+    }
     match (function, arguments) {
-        ("torch._utils._rebuild_parameter", [data, ..]) => tensor(pickle, *data, storages),
         ("torch._tensor._rebuild_from_type_v2", [_, _, inner, ..]) => {
             rebuild(pickle, items(pickle, *inner).ok_or_else(no_tensor)?, storages)
         }

@@ -41,9 +41,13 @@ fn check_encoder(encoder: &Encoder, folder: &str, what: &str) {
         check_close(found.values(), expected, 1e-4, 0.99999, what);
     }
     let texts = encoder.encode_texts(&expected.texts).unwrap();
-    for (found, expected) in texts.iter().zip(&expected.text_features) {
-        check_close(found.embedding.values(), expected, 1e-4, 0.99999, what);
+    for (n, (found, expected_values)) in texts.iter().zip(&expected.text_features).enumerate() {
+        check_close(found.embedding.values(), expected_values, 1e-4, 0.99999, what);
+        let alone = encoder.encode_texts(&expected.texts[n..=n]).unwrap();
+        check_close(alone[0].embedding.values(), expected_values, 1e-4, 0.99999, what);
     }
+    let alone = encoder.encode_images(&pixels[..1]).unwrap();
+    check_close(alone[0].values(), &expected.image_features[0], 1e-4, 0.99999, what);
 }
 
 #[test]
@@ -109,6 +113,8 @@ fn the_matching_head_of_blip() {
     assert_eq!(found.len(), golden.odds.len());
     for (n, (found, expected)) in found.iter().zip(&golden.odds).enumerate() {
         assert!((found - expected).abs() < 1e-5, "pair {n}: {found} is not {expected}");
+        let alone = encoder.matching(&pictures[n..=n], &texts[n..=n]).unwrap()[0];
+        assert!((alone - expected).abs() < 1e-5, "pair {n} alone: {alone} is not {expected}");
     }
     let error = encoder.matching(&pictures[..1], &texts).unwrap_err().to_string();
     assert!(error.contains("1 pictures and 12 texts"), "{error}");

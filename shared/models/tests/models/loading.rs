@@ -49,22 +49,55 @@ fn the_preprocessing_may_lie_in_processor_config() {
     let folder = copy_of("clip_gelu");
     let own = folder.path().join("preprocessor_config.json");
     let config = fs::read_to_string(&own).unwrap();
-    let processor = format!("{{\"image_processor\": {config}, \"processor_class\": \"CLIPProcessor\"}}");
+    let processor =
+        format!("{{\"image_processor\": {config}, \"processor_class\": \"CLIPProcessor\"}}");
     fs::write(folder.path().join("processor_config.json"), processor).unwrap();
     fs::remove_file(own).unwrap();
     load(folder.path()).unwrap();
     fs::write(folder.path().join("processor_config.json"), "{}").unwrap();
     let error = load(folder.path()).unwrap_err();
-    assert!(error.contains("processor_config.json") && error.contains("image_processor"), "{error}");
+    assert!(
+        error.contains("processor_config.json") && error.contains("image_processor"),
+        "{error}"
+    );
 }
 
 #[test]
 fn another_kind_of_model_is_refused() {
     let blip = load(&fixture("blip")).unwrap_err();
     assert!(blip.contains("is a BLIP captioner") && blip.contains("blip-itm"), "{blip}");
+    let retrieval = ModelSource::Folder(fixture("blip_retrieval"));
+    let retrieval = BlipCaptioner::load(&retrieval, DeviceChoice::Cpu).unwrap_err().to_string();
+    assert!(retrieval.contains("is a BLIP encoder"), "{retrieval}");
     let clip = BlipCaptioner::load(&ModelSource::Folder(fixture("clip_gelu")), DeviceChoice::Cpu)
         .unwrap_err();
     assert!(clip.to_string().contains("expected \"blip\""), "{clip}");
+}
+
+#[test]
+fn sizes_that_no_model_has_are_refused() {
+    for (name, value, expected) in [
+        ("num_hidden_layers", "0", "num_hidden_layers is 0"),
+        ("image_size", "4294967296", "a picture at most 4096"),
+    ] {
+        let change = |folder: &Path| {
+            let path = folder.join("config.json");
+            let text = fs::read_to_string(&path).unwrap();
+            let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+            for part in ["text_config", "vision_config"] {
+                config[part][name] = value.parse::<u64>().unwrap().into();
+            }
+            fs::write(path, config.to_string()).unwrap();
+        };
+        check_refused(change, &["config.json", expected]);
+    }
+}
+
+#[test]
+fn settings_may_be_null() {
+    let folder = copy_of("clip_gelu");
+    replace(folder.path(), "preprocessor_config.json", "{", "{\"do_pad\": null, ");
+    load(folder.path()).unwrap();
 }
 
 #[test]
@@ -114,7 +147,7 @@ fn numbers_that_do_not_fit_are_refused() {
     check_refused(heads, &["config.json", "5 attention heads"]);
     let patch =
         |folder: &Path| replace(folder, "config.json", "\"patch_size\": 8", "\"patch_size\": 0");
-    check_refused(patch, &["no patches of 0"]);
+    check_refused(patch, &["patches of 0"]);
     let crop = |folder: &Path| {
         replace(folder, "preprocessor_config.json", "\"height\": 32", "\"height\": 31")
     };
