@@ -40,24 +40,25 @@ up: .build/nats.done build ## Keep NATS and all workers running (Ctrl-C stops)
 test: setup build ## Run every test
 	@PYTHONPATH=$(CURDIR)/.build/python cargo test --release --locked --workspace --lib --bins --tests
 
-# Python with what tests/parity/requirements.txt names: $PYTHON, or an environment of its own.
+# Python with what tests/peers.txt names: $PYTHON, or an environment of its own.
 PYTHON ?= python3
 PARITY := .build/parity
 PARITY_SEED ?= $(shell date +%s)
 
 # Holds the path of the Python to use.
-.build/parity-python: tests/parity/requirements.txt
+.build/peers-python: tests/peers.txt
 	@mkdir -p .build
-	@if $(PYTHON) -c 'import torch, transformers' 2>/dev/null; then \
+	@if $(PYTHON) -c 'import torch, transformers, onnxruntime, onnxscript' 2>/dev/null; then \
 	    $(PYTHON) -c 'import sys; print(sys.executable)' > $@; \
 	else \
-	    $(PYTHON) -m venv .build/parity-venv && \
-	    .build/parity-venv/bin/pip install --quiet --requirement tests/parity/requirements.txt && \
-	    echo .build/parity-venv/bin/python > $@; \
+	    echo "fetching PyTorch and its company from PyPI into .build/peers (6 GB)"; \
+	    $(PYTHON) -m venv .build/peers && \
+	    .build/peers/bin/pip install --quiet --requirement tests/peers.txt && \
+	    echo .build/peers/bin/python > $@; \
 	fi
 
 .PHONY: parity
-parity: .build/parity-python build ## Compare fresh random checkpoints with the original (5 GB of disk)
+parity: .build/peers-python build ## Compare fresh random checkpoints with the original (5 GB of disk)
 	@rm -rf $(PARITY)
 	@$$(cat $<) tests/parity/make.py --out $(PARITY) --seed $(PARITY_SEED) --real
 	@$$(cat $<) tests/parity/check.py --weimocir $(WEIMOCIR) $(PARITY)
@@ -73,7 +74,7 @@ bench-pipeline: .build/nats.done build ## Measure throughput and latency of the 
 	@target/release/bench-pipeline
 
 .PHONY: bench-encode
-bench-encode: .build/parity-python build ## Measure images and texts per second beside PyTorch and ONNX Runtime
+bench-encode: .build/peers-python build ## Measure images and texts per second beside PyTorch and ONNX Runtime
 	@target/release/bench-encode --python "$$(cat $<)"
 
 .PHONY: bench-retrieval

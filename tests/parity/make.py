@@ -4,7 +4,7 @@
     python make.py --fixtures                       the committed ones, for the crate's own tests
 
 Each checkpoint is a folder with expected.json, which says what to load, and `check.py` compares.
-Needs what requirements.txt pins.
+Needs what tests/peers.txt pins.
 """
 
 import argparse

@@ -38,6 +38,11 @@ pub enum ModelError {
     InvalidFile { file: String, reason: String },
     #[error("{file} describes a model of type \"{found}\", expected \"{expected}\"")]
     ModelType { file: String, found: String, expected: String },
+    #[error(
+        "{file} is a BLIP captioner, with a text decoder and no text encoder; BLIP's encoders are the \
+         retrieval models (blip-itm-…)"
+    )]
+    CaptionerNotEncoder { file: String },
     #[error("{file} asks for {setting} = {value}, which is not supported")]
     Unsupported { file: String, setting: &'static str, value: String },
     #[error("{file} has no tensor \"{name}\"")]

@@ -23,6 +23,8 @@ use crate::{
 
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
+/// Where newer files of transformers keep what was in preprocessor_config.json.
+const PROCESSOR: &str = "processor_config.json";
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS_PICKLE: &str = "pytorch_model.bin";
@@ -135,7 +137,13 @@ impl ModelFiles {
                 find(file)?.map(|path| read(&path)).transpose()
             })?
             .ok_or_else(|| missing(TokenizerFiles::expected()))?,
-            preprocessor: text(PREPROCESSOR)?,
+            preprocessor: match find(PREPROCESSOR)? {
+                Some(path) => read(&path)?,
+                None => match find(PROCESSOR)? {
+                    Some(path) => image_processor(&path)?,
+                    None => return Err(missing(PREPROCESSOR.to_owned())),
+                },
+            },
             weights: WeightsFiles::OnDisk(find_weights(&find, &required)?),
             name,
             place,
@@ -231,6 +239,20 @@ impl ModelFiles {
             hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         Ok(ModelId::new(format!("{}:{digits}", self.name)))
     }
+}
+
+/// The part of a processor_config.json that is about pictures.
+fn image_processor(path: &Path) -> Result<Vec<u8>, ModelError> {
+    #[derive(Deserialize)]
+    struct Processor {
+        image_processor: serde_json::Value,
+    }
+    let parsed: Processor =
+        serde_json::from_slice(&read(path)?).map_err(|e| ModelError::InvalidFile {
+            file: path.display().to_string(),
+            reason: e.to_string(),
+        })?;
+    Ok(parsed.image_processor.to_string().into_bytes())
 }
 
 fn hash_file(path: &Path, hash: &mut Sha256) -> Result<(), ModelError> {

@@ -24,6 +24,9 @@ pub(crate) struct BlipRetrieval {
 impl BlipRetrieval {
     pub(crate) fn load(weights: &Weights, config: &BlipConfig) -> Result<Self, ModelError> {
         let root = weights.root();
+        if root.has("text_decoder") && !root.has("text_encoder") {
+            return Err(ModelError::CaptionerNotEncoder { file: weights.name().to_owned() });
+        }
         let text_config = &config.text_config;
         let (vision, text) = (config.vision_config.hidden_size, text_config.hidden_size);
         let dim = config.image_text_hidden_size;

@@ -130,7 +130,7 @@ fn to_rgb(picture: DynamicImage) -> RgbImage {
     }
 }
 
-fn map(width: u32, height: u32, pixels: impl Iterator<Item = [u8; 3]>) -> RgbImage {
+pub(super) fn map(width: u32, height: u32, pixels: impl Iterator<Item = [u8; 3]>) -> RgbImage {
     let mut out = RgbImage::new(width, height);
     for (to, from) in out.pixels_mut().zip(pixels) {
         to.0 = from;

@@ -1,70 +1,104 @@
 //! JPEG to upright RGB, equal in every level to what libjpeg-turbo makes for Pillow. The `image`
 //! crate's decoder rounds cosines and chroma differently: by up to six levels on photographs.
+//! `jpeg_errors` says how the C code's complaints arrive here.
 
-use image::{DynamicImage, RgbImage, metadata::Orientation};
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
-
-use super::{
-    decode::{ImageLimits, check_size},
-    error::ImageError,
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
-/// Far more than encoders write; because each scan of a hostile file costs a pass over the picture.
-const SCANS: usize = 500;
+use image::{DynamicImage, RgbImage, metadata::Orientation};
+use mozjpeg::{ColorSpace, Decompress, Marker};
+use mozjpeg_sys as codes;
 
+use super::{
+    decode::{ImageLimits, check_size, map},
+    error::ImageError,
+    jpeg_errors::{Complaint, strict},
+};
+
+const EXIF: Marker = Marker::APP(1);
+
+/// Memory is bounded by the number of pixels: coefficients take at most 8 bytes of each, its levels
+/// at most 7.
 pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
-    if !has_end(bytes) {
-        let reason = "the end marker of the JPEG is missing".to_owned();
-        return Err(ImageError::Truncated { reason });
-    }
-    let sort = |error| sort(error, limits);
-    let mut decoder = Decoder::new(bytes).map_err(sort)?;
-    let header = decoder.header();
+    catch_unwind(AssertUnwindSafe(|| decode_or_unwind(bytes, limits))).unwrap_or_else(|panic| {
+        match panic.downcast::<Complaint>() {
+            Ok(complaint) => Err(sort(*complaint, limits)),
+            Err(panic) => resume_unwind(panic),
+        }
+    })
+}
+
+/// Unwinds with a [`Complaint`] where the file is bad.
+fn decode_or_unwind(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
+    let damaged = |error: io::Error| ImageError::Damaged { reason: error.to_string() };
+    let decoder = Decompress::builder()
+        .with_err(strict())
+        .with_markers(&[EXIF])
+        .from_mem(bytes)
+        .map_err(damaged)?;
     // A JPEG's sides have 16 bits.
-    let size = (header.width() as u32, header.height() as u32);
+    let size = (decoder.width() as u32, decoder.height() as u32);
     check_size(size, limits)?;
-    decoder.set_limits(DecodeLimits {
-        max_scans: SCANS,
-        max_memory: Some(limits.memory()),
-        ..DecodeLimits::default()
-    });
-    decoder.set_output_format(PixelFormat::Rgb);
-    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
-    let decoded = decoder.decode_image().map_err(sort)?;
-    let picture = RgbImage::from_raw(size.0, size.1, decoded.data).ok_or_else(|| {
-        let reason = "the decoded picture has another size than its header says".to_owned();
-        ImageError::Damaged { reason }
-    })?;
+    let orientation = orientation(&decoder);
+    let four_inks = matches!(decoder.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK);
+    let colours = if four_inks { ColorSpace::JCS_CMYK } else { ColorSpace::JCS_RGB };
+    let mut started = decoder.to_colorspace(colours).map_err(damaged)?;
+    let levels: Vec<u8> = started.read_scanlines().map_err(damaged)?;
+    started.finish().map_err(damaged)?;
+    let picture = if four_inks {
+        rgb_of_cmyk(size, &levels)
+    } else {
+        RgbImage::from_raw(size.0, size.1, levels).ok_or_else(|| {
+            let reason = "the decoded picture has another size than its header says".to_owned();
+            ImageError::Damaged { reason }
+        })?
+    };
     let mut picture = DynamicImage::ImageRgb8(picture);
-    picture.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
+    picture.apply_orientation(orientation);
     Ok(picture.into_rgb8())
 }
 
-/// Whether an end-of-image marker follows the first scan. Segments before it, which may hold whole
-/// thumbnails, are stepped over by their lengths.
-fn has_end(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
-        if marker == 0xff {
-            at += 1;
-            continue;
-        }
-        at += 2 + usize::from(u16::from_be_bytes([high, low]));
-        if marker == 0xda {
-            break;
-        }
-    }
-    bytes.get(at..).is_some_and(|scan| scan.windows(2).any(|pair| pair == [0xff, 0xd9]))
+fn orientation(decoder: &Decompress<&[u8]>) -> Orientation {
+    decoder
+        .markers()
+        .find_map(|marker| marker.data.strip_prefix(b"Exif\0\0"))
+        .and_then(Orientation::from_exif_chunk)
+        .unwrap_or(Orientation::NoTransforms)
 }
 
-fn sort(error: JpegError, limits: &ImageLimits) -> ImageError {
-    let reason = error.to_string();
-    match error {
-        JpegError::UnexpectedEof => ImageError::Truncated { reason },
-        JpegError::AllocationFailed { .. } => ImageError::TooMuchMemory { limit: limits.memory() },
-        JpegError::Unsupported(_) | JpegError::LimitExceeded { .. } => {
-            ImageError::Unsupported { reason }
-        }
+/// As Pillow converts. JPEG stores inks inverted: 255 is none.
+fn rgb_of_cmyk((width, height): (u32, u32), levels: &[u8]) -> RgbImage {
+    let lit = |ink: u8, black: u8| black.saturating_sub(share(255 - ink, black));
+    let (pixels, _) = levels.as_chunks::<4>();
+    let rgb = |&[cyan, magenta, yellow, black]: &[u8; 4]| {
+        [lit(cyan, black), lit(magenta, black), lit(yellow, black)]
+    };
+    map(width, height, pixels.iter().map(rgb))
+}
+
+/// `a * b / 255`, rounded.
+fn share(a: u8, b: u8) -> u8 {
+    let product = u32::from(a) * u32::from(b) + 128;
+    (((product >> 8) + product) >> 8) as u8
+}
+
+fn sort(complaint: Complaint, limits: &ImageLimits) -> ImageError {
+    let Complaint { code, reason } = complaint;
+    match code {
+        // Bytes in memory cannot be read where they end.
+        codes::JWRN_JPEG_EOF | codes::JERR_FILE_READ => ImageError::Truncated { reason },
+        codes::JERR_OUT_OF_MEMORY => ImageError::TooMuchMemory { limit: limits.memory() },
+        codes::JERR_ARITH_NOTIMPL
+        | codes::JERR_BAD_PRECISION
+        | codes::JERR_CONVERSION_NOTIMPL
+        | codes::JERR_EMPTY_IMAGE
+        | codes::JERR_FRACT_SAMPLE_NOTIMPL
+        | codes::JERR_IMAGE_TOO_BIG
+        | codes::JERR_NOTIMPL
+        | codes::JERR_SOF_UNSUPPORTED
+        | codes::JTRC_SOS => ImageError::Unsupported { reason },
         _ => ImageError::Damaged { reason },
     }
 }

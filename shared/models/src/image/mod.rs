@@ -5,6 +5,7 @@ mod config;
 mod decode;
 mod error;
 mod jpeg;
+mod jpeg_errors;
 mod resample;
 
 use image::RgbImage;

@@ -127,6 +127,10 @@ impl Weights {
         Self { dtype, ..self }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn root(&self) -> Scope<'_> {
         Scope { weights: self, prefix: String::new() }
     }
@@ -191,6 +195,13 @@ impl Scope<'_> {
 
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.weights.tensors.contains_key(&self.path(name))
+    }
+
+    /// Whether any tensor lies in the part of the tree below `name`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let start = format!("{}.", self.path(name));
+        let from = self.weights.tensors.range(start.clone()..).next();
+        from.is_some_and(|(tensor, _)| tensor.starts_with(&start))
     }
 
     /// The tensor `name` below this place, contiguous, of exactly this shape.

@@ -43,10 +43,25 @@ fn a_missing_file_is_named() {
     }
 }
 
+/// As transformers 5 saves a model's processor as a whole.
+#[test]
+fn the_preprocessing_may_lie_in_processor_config() {
+    let folder = copy_of("clip_gelu");
+    let own = folder.path().join("preprocessor_config.json");
+    let config = fs::read_to_string(&own).unwrap();
+    let processor = format!("{{\"image_processor\": {config}, \"processor_class\": \"CLIPProcessor\"}}");
+    fs::write(folder.path().join("processor_config.json"), processor).unwrap();
+    fs::remove_file(own).unwrap();
+    load(folder.path()).unwrap();
+    fs::write(folder.path().join("processor_config.json"), "{}").unwrap();
+    let error = load(folder.path()).unwrap_err();
+    assert!(error.contains("processor_config.json") && error.contains("image_processor"), "{error}");
+}
+
 #[test]
 fn another_kind_of_model_is_refused() {
     let blip = load(&fixture("blip")).unwrap_err();
-    assert!(blip.contains("\"blip\"") && blip.contains("\"clip\""), "{blip}");
+    assert!(blip.contains("is a BLIP captioner") && blip.contains("blip-itm"), "{blip}");
     let clip = BlipCaptioner::load(&ModelSource::Folder(fixture("clip_gelu")), DeviceChoice::Cpu)
         .unwrap_err();
     assert!(clip.to_string().contains("expected \"blip\""), "{clip}");

@@ -397,11 +397,40 @@ fn absurd_tiffs_are_refused() {
 #[test]
 fn a_jpeg_of_endless_scans_is_refused() {
     let whole = bytes("pictures/photo_progressive.jpg");
-    let last = whole.windows(2).rposition(|marker| marker == [0xff, 0xda]).unwrap();
-    let (head, scan) = (&whole[..last], &whole[last..whole.len() - 2]);
-    let scans = [head, &scan.repeat(1000), &[0xff, 0xd9]].concat();
+    let first = whole.windows(2).position(|marker| marker == [0xff, 0xda]).unwrap();
+    let tables = whole[first..].windows(2).position(|marker| marker == [0xff, 0xc4]).unwrap();
+    let (head, rest) = whole.split_at(first);
+    let scans = [head, &rest[..tables].repeat(1000), rest].concat();
     let error = decode(&scans).unwrap_err().to_string();
-    assert!(error.contains("scan"), "{error}");
+    assert!(error.contains("500 scans"), "{error}");
+}
+
+/// A JPEG with these bytes before its end marker.
+fn before_the_end(name: &str, new: &[u8]) -> Vec<u8> {
+    let whole = bytes(&format!("pictures/{name}"));
+    let (picture, end) = whole.split_at(whole.len() - 2);
+    assert_eq!(end, [0xff, 0xd9]);
+    [picture, new, end].concat()
+}
+
+#[test]
+fn stray_bytes_in_a_jpeg_change_nothing() {
+    for name in ["photo_420.jpg", "photo_progressive.jpg", "photo_cmyk.jpg"] {
+        let whole = decode(&bytes(&format!("pictures/{name}"))).unwrap();
+        assert_eq!(decode(&before_the_end(name, &[7; 40])).unwrap(), whole, "{name}");
+        let trailing = [bytes(&format!("pictures/{name}")), vec![0xff; 100]].concat();
+        assert_eq!(decode(&trailing).unwrap(), whole, "{name}");
+    }
+}
+
+#[test]
+fn jpegs_that_lost_pixels_are_refused() {
+    for name in ["photo_420.jpg", "photo_444.jpg", "photo_grey.jpg", "photo_restarts.jpg"] {
+        let whole = bytes(&format!("pictures/{name}"));
+        let hole = whole.len() - 200..whole.len() - 40;
+        let error = decode(&[&whole[..hole.start], &whole[hole.end..]].concat()).unwrap_err();
+        assert!(matches!(error, ImageError::Damaged { .. }), "{name}: {error}");
+    }
 }
 
 #[test]
