@@ -17,6 +17,10 @@ help: ## List the targets
 	@deploy/setup/setup python
 	@touch $@
 
+.build/cuda.done: deploy/setup/setup deploy/setup/cuda.txt
+	@deploy/setup/setup cuda
+	@touch $@
+
 .PHONY: setup
 setup: cargo .build/nats.done .build/python.done ## Fetch what is missing (nats-server, Python client)
 
@@ -68,6 +72,18 @@ parity: .build/peers-python build ## Compare fresh random checkpoints with the o
 lint: cargo ## Check format and lints
 	@cargo fmt --all --check
 	@cargo clippy --release --locked --workspace --all-targets -- --deny warnings
+
+# The GPU to build for, as 10 times its compute capability. Below 90, later ones run the program too.
+CUDA_COMPUTE_CAP ?= 80
+
+.PHONY: check-cuda
+check-cuda: export PATH := $(CURDIR)/.build/cuda/bin:$(PATH)
+check-cuda: export CUDA_HOME := $(CURDIR)/.build/cuda
+check-cuda: export CUDA_COMPUTE_CAP := $(CUDA_COMPUTE_CAP)
+check-cuda: cargo .build/cuda.done ## Build the workers for GPUs, without a GPU (long, not part of CI; 100 MB)
+	@deploy/setup/setup cuda-stubs
+	@time cargo build --release --locked --target-dir target/cuda --features cuda \
+	    --package weimocir-encode --package weimocir-caption --package weimocir-cli
 
 .PHONY: bench-pipeline
 bench-pipeline: .build/nats.done build ## Measure throughput and latency of the whole pipeline

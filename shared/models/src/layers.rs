@@ -303,6 +303,12 @@ fn masked_attention(
 ) -> CandleResult<Tensor> {
     let (batch, queries, width) = q.dims3()?;
     let keys = k.dim(1)?;
+    // candle's softmax numbers the scores by i32 on a GPU, and would write elsewhere beyond.
+    if i32::try_from(batch * heads * queries * keys).is_err() {
+        bail!(
+            "{queries} by {keys} tokens of {batch} in one pass are too many: choose fewer at once"
+        );
+    }
     let split = |x: &Tensor, tokens| {
         x.reshape((batch, tokens, heads, width / heads))?.transpose(1, 2)?.contiguous()
     };

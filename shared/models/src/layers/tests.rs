@@ -131,6 +131,13 @@ fn great_queries_and_keys_do_not_overflow_in_half_precision() {
 }
 
 #[test]
+fn more_scores_than_a_gpu_can_number_are_refused() {
+    let x = Tensor::zeros((2, 40_000, 4), DType::F16, &Device::Cpu).unwrap();
+    let error = attention(&x, &x, &x, 2, Seen::All).unwrap_err().to_string();
+    assert!(error.contains("40000 by 40000 tokens of 2"), "{error}");
+}
+
+#[test]
 fn patches_of_a_picture_whose_edges_fill_none() {
     check_paths("patches", |dtype| {
         let weight = numbers(1.0, &[6, 3 * 4 * 4], dtype);
