@@ -83,6 +83,12 @@ impl<T> TopK<T> {
         }
     }
 
+    /// The least similarity kept, once there are K of them: anything below it is not among the K.
+    pub fn floor(&self) -> Option<f32> {
+        let last = self.heap.peek().filter(|_| self.heap.len() == self.k)?;
+        Some(last.key.0)
+    }
+
     /// The values kept, closest first.
     pub fn into_sorted(self) -> Vec<T> {
         self.heap.into_sorted_vec().into_iter().map(|entry| entry.value).collect()

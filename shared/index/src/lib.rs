@@ -1,2 +1,40 @@
 //! One shard's gallery in memory: exact search over images and captions that come, change and go.
-//! Pure computation: no network, no files. Where the memory comes from is the caller's.
+//! Pure computation: no network, no files.
+//!
+//! `index` is the gallery, `search` the cascade over it: `sketch` estimates every row, `nibbles` bound
+//! what is left, and `vectors` decide. `basis` is what the codes are made with, `codes` their memory,
+//! `kernels` the inner loops.
+
+mod basis;
+mod codes;
+mod index;
+mod kernels;
+mod memory;
+mod nibbles;
+mod search;
+mod sketch;
+#[cfg(test)]
+mod tests;
+mod vectors;
+
+use weimocir_domain::ImageId;
+
+pub use index::{Entry, Index, LEARN, Learned, Learning, Prepared};
+pub use search::{Found, Guarantee, Query, Wanted};
+pub use vectors::Exact;
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum IndexError {
+    #[error("a vector has {found} numbers, and those of this gallery have {expected}")]
+    Dimension { expected: usize, found: usize },
+    #[error("a vector has no direction: its length is {norm}")]
+    NoDirection { norm: f64 },
+    #[error("k is {k}, and there are {images} images to choose from")]
+    K { k: usize, images: usize },
+    #[error("beta is {beta}, which is not between 0 and 1")]
+    Beta { beta: f32 },
+    #[error("the vectors of image {image} are not what was stored")]
+    Corrupt { image: ImageId },
+    #[error("no memory for {bytes} bytes: {cause}")]
+    Memory { bytes: usize, cause: String },
+}

@@ -1,0 +1,329 @@
+//! The directions in which rows are coded: learned once from a sample, the same for all rows.
+//!
+//! A row is `x = [N(v); t̄]`, with `t̄ = mean_r N(t_r)`, or `N(v)` in its place while there are no
+//! captions, so that the score is `w·x` with `w = [(1-β)q; βq]` for every row (METHOD: "The whole
+//! plane at once"). Centred, it is turned into coordinates of five groups:
+//!
+//! - **common**: the means of images and of captions, in each half. Queries are long there and rows
+//!   differ little, so these four numbers are kept exactly.
+//! - **leading**: principal directions in three groups, coded with 4, 2 and 1 bits each.
+//! - **tail**: all that is left, coded with a quarter of a bit each.
+//!
+//! Within its group every direction is turned at random (Haar). That is what makes the errors of the
+//! codes random, whatever the data: the error of a code at a right angle to its row points anywhere
+//! with equal chance, and its product with a query is that of one coordinate of a random unit vector
+//! (Gao and Long, "RaBitQ", SIGMOD 2024).
+
+use std::ops::Range;
+
+use gemm::Parallelism;
+use rand::Rng;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+/// Coordinates of the common group.
+pub(crate) const COMMON: usize = 4;
+
+/// Coordinates of each coded group, as ranges of a row's coordinates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Groups {
+    pub(crate) four_bits: Range<usize>,
+    pub(crate) two_bits: Range<usize>,
+    pub(crate) one_bit: Range<usize>,
+    pub(crate) tail: Range<usize>,
+}
+
+impl Groups {
+    /// The division that gave the shortest scans at d = 512; narrow rows have signs alone.
+    pub(crate) fn of_width(width: usize) -> Self {
+        let (four, two) = if width < 256 { (0, 0) } else { (width / 32, width / 32 * 2) };
+        let left = width - COMMON - four - two;
+        let one = if width < 256 { left } else { width / 8 - (width / 8 + 16 - left % 16) % 16 };
+        let mut start = COMMON;
+        let mut next = |size| {
+            start += size;
+            start - size..start
+        };
+        Self {
+            four_bits: next(four),
+            two_bits: next(two),
+            one_bit: next(one),
+            tail: next(left - one),
+        }
+    }
+
+    pub(crate) fn all(&self) -> [Range<usize>; 4] {
+        [self.four_bits.clone(), self.two_bits.clone(), self.one_bit.clone(), self.tail.clone()]
+    }
+}
+
+/// What all codes of an index are made with.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Basis {
+    pub(crate) dim: usize,
+    /// Coordinates of a row: 2d, rounded up to a multiple of 16.
+    pub(crate) width: usize,
+    pub(crate) centre: Vec<f32>,
+    /// width × width, orthonormal: each row is a direction.
+    pub(crate) directions: Vec<f32>,
+    pub(crate) groups: Groups,
+    /// Root mean square of a coordinate of each group in the sample.
+    pub(crate) spreads: [f32; 4],
+    /// Least and greatest expected value of each common coordinate.
+    pub(crate) common_range: [(f32, f32); COMMON],
+}
+
+pub(crate) fn width_of(dim: usize) -> usize {
+    (2 * dim).next_multiple_of(16)
+}
+
+impl Basis {
+    /// Learns from a sample of rows, rows × width, padded with zeros. Takes a second at d = 512.
+    pub(crate) fn learn(dim: usize, sample: &[f32], seed: u64) -> Self {
+        let width = width_of(dim);
+        let groups = Groups::of_width(width);
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let centre = mean(sample, width);
+        let mut centred = sample.to_vec();
+        for row in centred.chunks_exact_mut(width) {
+            row.iter_mut().zip(&centre).for_each(|(x, c)| *x -= c);
+        }
+        let mut directions = common_directions(&centre, dim, width);
+        let leading = principal(&centred, width, &mut directions, groups.tail.start, &mut random);
+        directions.truncate(COMMON * width);
+        directions.extend(leading);
+        for group in [&groups.four_bits, &groups.two_bits, &groups.one_bit] {
+            turn(&mut directions[group.start * width..group.end * width], width, &mut random);
+        }
+        directions.extend(gaussian((width - groups.tail.start) * width, &mut random));
+        orthonormalise(&mut directions, width, groups.tail.start, &mut random);
+
+        let mut basis = Self {
+            dim,
+            width,
+            centre,
+            directions,
+            groups,
+            spreads: [0.0; 4],
+            common_range: [(0.0, 0.0); COMMON],
+        };
+        let coordinates = basis.coordinates_of_centred(&centred);
+        basis.measure(&coordinates);
+        basis
+    }
+
+    fn measure(&mut self, coordinates: &[f32]) {
+        let rows = (coordinates.len() / self.width).max(1) as f64;
+        for (spread, group) in self.spreads.iter_mut().zip(self.groups.all()) {
+            let energy: f64 = coordinates
+                .chunks_exact(self.width)
+                .flat_map(|row| &row[group.clone()])
+                .map(|&y| f64::from(y) * f64::from(y))
+                .sum();
+            let size = group.len().max(1) as f64;
+            *spread = ((energy / rows / size).sqrt() as f32).max(1e-6);
+        }
+        for (c, range) in self.common_range.iter_mut().enumerate() {
+            let values = coordinates.chunks_exact(self.width).map(|row| row[c]);
+            let (low, high) = values.fold((0.0_f32, 0.0_f32), |(l, h), y| (l.min(y), h.max(y)));
+            // because: rows beyond the sample go a little beyond its range
+            let margin = 0.25 * (high - low) + 1e-6;
+            *range = (low - margin, high + margin);
+        }
+    }
+
+    /// Coordinates of rows, rows × width each.
+    pub(crate) fn coordinates(&self, rows: &[f32]) -> Vec<f32> {
+        let mut centred = rows.to_vec();
+        for row in centred.chunks_exact_mut(self.width) {
+            row.iter_mut().zip(&self.centre).for_each(|(x, c)| *x -= c);
+        }
+        self.coordinates_of_centred(&centred)
+    }
+
+    /// The same without the centre: what a query's `w` becomes.
+    pub(crate) fn coordinates_of_centred(&self, rows: &[f32]) -> Vec<f32> {
+        product_transposed(rows, &self.directions, self.width)
+    }
+}
+
+fn mean(rows: &[f32], width: usize) -> Vec<f32> {
+    let count = (rows.len() / width).max(1) as f64;
+    let mut sums = vec![0.0_f64; width];
+    for row in rows.chunks_exact(width) {
+        sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+    }
+    sums.into_iter().map(|sum| (sum / count) as f32).collect()
+}
+
+/// The mean image and the mean caption as directions of each half: [m₁;0], [m₂;0], [0;m₁], [0;m₂].
+fn common_directions(centre: &[f32], dim: usize, width: usize) -> Vec<f32> {
+    let mut directions = vec![0.0; COMMON * width];
+    for (n, row) in directions.chunks_exact_mut(width).enumerate() {
+        let of = if n % 2 == 0 { &centre[..dim] } else { &centre[dim..2 * dim] };
+        let half = if n < 2 { 0 } else { dim };
+        row[half..half + dim].copy_from_slice(of);
+    }
+    directions
+}
+
+/// Orthonormal directions `COMMON..count` that hold most of the rows' energy, most first, by
+/// orthogonal iteration. Also makes `common` orthonormal.
+fn principal(
+    centred: &[f32],
+    width: usize,
+    common: &mut Vec<f32>,
+    count: usize,
+    random: &mut ChaCha8Rng,
+) -> Vec<f32> {
+    let rows = centred.len() / width;
+    common.extend(gaussian((count - COMMON) * width, random));
+    orthonormalise(common, width, 0, random);
+    // because: the groups need the subspaces only, and these settle within a few rounds
+    for _ in 0..6 {
+        let leading = &common[COMMON * width..];
+        let count = leading.len() / width;
+        let products = product_transposed(centred, leading, width);
+        // leading' = productsᵀ · centred
+        let mut next = vec![0.0_f32; leading.len()];
+        multiply(
+            (count, rows, width),
+            (&products, 1, count as isize),
+            (centred, width as isize, 1),
+            &mut next,
+        );
+        common[COMMON * width..].copy_from_slice(&next);
+        orthonormalise(common, width, COMMON, random);
+    }
+    common[COMMON * width..].to_vec()
+}
+
+/// Replaces orthonormal rows by a random rotation of them.
+fn turn(rows: &mut [f32], width: usize, random: &mut ChaCha8Rng) {
+    let count = rows.len() / width;
+    if count == 0 {
+        return;
+    }
+    let mut rotation = gaussian(count * count, random);
+    orthonormalise(&mut rotation, count, 0, random);
+    let mut turned = vec![0.0; rows.len()];
+    multiply(
+        (count, count, width),
+        (&rotation, count as isize, 1),
+        (rows, width as isize, 1),
+        &mut turned,
+    );
+    rows.copy_from_slice(&turned);
+}
+
+fn gaussian(count: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
+    // because: a sum of twelve uniform numbers is near enough, as only the direction counts and is
+    // made orthogonal to the others after
+    (0..count).map(|_| (0..12).map(|_| random.random::<f32>()).sum::<f32>() - 6.0).collect()
+}
+
+/// Makes the rows from `from` on orthonormal, to each other and to the rows before, which are so
+/// already. A row that depends on those before it is replaced by a random one.
+fn orthonormalise(rows: &mut [f32], width: usize, from: usize, random: &mut ChaCha8Rng) {
+    const BLOCK: usize = 32;
+    let count = rows.len() / width;
+    for start in (from..count).step_by(BLOCK) {
+        let end = (start + BLOCK).min(count);
+        let (before, rest) = rows.split_at_mut(start * width);
+        let block = &mut rest[..(end - start) * width];
+        // because: the first pass leaves what rounding makes of rows that nearly depend on others
+        for _ in 0..2 {
+            block.chunks_exact_mut(width).for_each(normalise);
+            remove_projection(block, before, width);
+            for n in 0..end - start {
+                let (earlier, row) = block.split_at_mut(n * width);
+                let row = &mut row[..width];
+                let others = || before.chunks_exact(width).chain(earlier.chunks_exact(width));
+                earlier.chunks_exact(width).for_each(|other| subtract_projection(row, other));
+                // because: what is left of a row that depends on others is nothing but rounding
+                while norm_of(row) < 1e-3 {
+                    row.copy_from_slice(&gaussian(width, random));
+                    normalise(row);
+                    others().chain(others()).for_each(|other| subtract_projection(row, other));
+                }
+                normalise(row);
+            }
+        }
+    }
+}
+
+fn normalise(row: &mut [f32]) {
+    let length = norm_of(row).max(f32::MIN_POSITIVE);
+    row.iter_mut().for_each(|x| *x /= length);
+}
+
+/// block -= (block · beforeᵀ) · before
+fn remove_projection(block: &mut [f32], before: &[f32], width: usize) {
+    let (rows, count) = (block.len() / width, before.len() / width);
+    if count == 0 {
+        return;
+    }
+    let weights = product_transposed(block, before, width);
+    let mut shadow = vec![0.0; block.len()];
+    multiply(
+        (rows, count, width),
+        (&weights, count as isize, 1),
+        (before, width as isize, 1),
+        &mut shadow,
+    );
+    block.iter_mut().zip(&shadow).for_each(|(x, s)| *x -= s);
+}
+
+fn subtract_projection(row: &mut [f32], other: &[f32]) {
+    let weight = weimocir_domain::dot(row, other);
+    row.iter_mut().zip(other).for_each(|(x, o)| *x -= weight * o);
+}
+
+fn norm_of(row: &[f32]) -> f32 {
+    crate::vectors::norm(row) as f32
+}
+
+/// `a · bᵀ` for rows of one width: (rows of a) × (rows of b).
+fn product_transposed(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
+    let (rows, columns) = (a.len() / width, b.len() / width);
+    let mut product = vec![0.0; rows * columns];
+    multiply((rows, width, columns), (a, width as isize, 1), (b, 1, width as isize), &mut product);
+    product
+}
+
+/// `out = a · b`, m × k by k × n, each factor with the strides of its rows and columns.
+fn multiply(
+    (m, k, n): (usize, usize, usize),
+    (a, a_row, a_column): (&[f32], isize, isize),
+    (b, b_row, b_column): (&[f32], isize, isize),
+    out: &mut [f32],
+) {
+    if m == 0 || n == 0 || k == 0 {
+        return;
+    }
+    assert!(a.len() == m * k && b.len() == k * n && out.len() == m * n);
+    let parallelism = if m * k * n > 1 << 20 { Parallelism::Rayon(0) } else { Parallelism::None };
+    // SAFETY: the lengths are those of the shapes, as asserted, and the strides stay within them.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            a.as_ptr(),
+            a_column,
+            a_row,
+            b.as_ptr(),
+            b_column,
+            b_row,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}

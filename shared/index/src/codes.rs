@@ -1,0 +1,134 @@
+//! The codes of all rows: sketches in blocks, nibbles row by row, in segments that never move.
+
+use std::sync::Arc;
+
+use memmap2::MmapMut;
+use rayon::prelude::*;
+
+use crate::{
+    IndexError,
+    basis::Basis,
+    kernels::prefetch,
+    memory::allocate,
+    nibbles::{self, Coded, Facts},
+    sketch::{BLOCK, Layout, Sketch},
+};
+
+/// Rows of a segment.
+// because: some 70 MB at d = 512, little enough to be written to disk at once
+pub(crate) const SEGMENT: usize = 1 << 16;
+
+/// Rows that are coded together.
+// because: so many keep both cores busy, and their coordinates are still in the caches
+const BATCH: usize = 512;
+
+#[derive(Debug)]
+pub(crate) struct Codes {
+    pub(crate) basis: Arc<Basis>,
+    pub(crate) layout: Layout,
+    row_bytes: usize,
+    segments: Vec<Segment>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    sketches: MmapMut,
+    upper: MmapMut,
+    lower: MmapMut,
+    facts: MmapMut,
+}
+
+/// One row, coded.
+#[derive(Debug, Clone)]
+pub(crate) struct RowCodes {
+    sketch: Sketch,
+    nibbles: Coded,
+}
+
+impl RowCodes {
+    /// Codes rows, rows × width, each with its spread.
+    pub(crate) fn of(basis: &Basis, rows: &[f32], spreads: &[f32]) -> Vec<Self> {
+        let batches = rows.chunks(BATCH * basis.width).zip(spreads.chunks(BATCH));
+        let batches = batches.map(|(rows, spreads)| {
+            let coordinates = basis.coordinates(rows);
+            let rows = coordinates.par_chunks_exact(basis.width).zip(spreads);
+            let coded = rows.map(|(y, &spread)| Self {
+                sketch: Sketch::of(basis, y, spread),
+                nibbles: Coded::of(basis, y, spread),
+            });
+            coded.collect::<Vec<_>>()
+        });
+        batches.flatten().collect()
+    }
+}
+
+impl Codes {
+    pub(crate) fn new(basis: Arc<Basis>) -> Self {
+        let (layout, row_bytes) = (Layout::of(&basis), nibbles::row_bytes(&basis));
+        Self { basis, layout, row_bytes, segments: Vec::new() }
+    }
+
+    /// Makes room for so many rows.
+    pub(crate) fn reserve(&mut self, rows: usize) -> Result<(), IndexError> {
+        while self.segments.len() * SEGMENT < rows {
+            self.segments.push(Segment::new(&self.layout, self.row_bytes)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn put(&mut self, row: u32, codes: &RowCodes) -> Result<(), IndexError> {
+        self.reserve(row as usize + 1)?;
+        let (segment, row) = (row as usize / SEGMENT, row as usize % SEGMENT);
+        let segment = &mut self.segments[segment];
+        let block = &mut segment.sketches[row / BLOCK * self.layout.stride..][..self.layout.stride];
+        self.layout.write(block, row % BLOCK, &codes.sketch);
+        let bytes = row * self.row_bytes..(row + 1) * self.row_bytes;
+        segment.upper[bytes.clone()].copy_from_slice(&codes.nibbles.upper);
+        segment.lower[bytes].copy_from_slice(&codes.nibbles.lower);
+        bytemuck::cast_slice_mut::<u8, Facts>(&mut segment.facts)[row] = codes.nibbles.facts;
+        Ok(())
+    }
+
+    /// The sketches of 64 rows.
+    pub(crate) fn block(&self, block: usize) -> &[u8] {
+        let (segment, block) = (block / (SEGMENT / BLOCK), block % (SEGMENT / BLOCK));
+        &self.segments[segment].sketches[block * self.layout.stride..][..self.layout.stride]
+    }
+
+    pub(crate) fn upper(&self, row: u32) -> &[u8] {
+        let (segment, row) = (row as usize / SEGMENT, row as usize % SEGMENT);
+        &self.segments[segment].upper[row * self.row_bytes..][..self.row_bytes]
+    }
+
+    pub(crate) fn lower(&self, row: u32) -> &[u8] {
+        let (segment, row) = (row as usize / SEGMENT, row as usize % SEGMENT);
+        &self.segments[segment].lower[row * self.row_bytes..][..self.row_bytes]
+    }
+
+    pub(crate) fn facts(&self, row: u32) -> &Facts {
+        let (segment, row) = (row as usize / SEGMENT, row as usize % SEGMENT);
+        &bytemuck::cast_slice(&self.segments[segment].facts)[row]
+    }
+
+    /// Has what a bound of 4 bits reads fetched ahead of it.
+    pub(crate) fn prefetch(&self, row: u32) {
+        prefetch(self.upper(row));
+        prefetch(bytemuck::bytes_of(self.facts(row)));
+    }
+
+    /// Bytes of codes for each row.
+    pub(crate) fn bytes_per_row(&self) -> f64 {
+        self.layout.stride as f64 / BLOCK as f64 + (2 * self.row_bytes + size_of::<Facts>()) as f64
+    }
+}
+
+impl Segment {
+    fn new(layout: &Layout, row_bytes: usize) -> Result<Self, IndexError> {
+        Ok(Self {
+            sketches: allocate(SEGMENT / BLOCK * layout.stride)?,
+            upper: allocate(SEGMENT * row_bytes)?,
+            lower: allocate(SEGMENT * row_bytes)?,
+            facts: allocate(SEGMENT * size_of::<Facts>())?,
+        })
+    }
+}

@@ -1,0 +1,375 @@
+//! The gallery that lives: images come, are replaced, gain captions and go, and every search sees all
+//! changes that were applied before it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use rayon::prelude::*;
+use weimocir_domain::ImageId;
+
+use crate::{
+    IndexError,
+    basis::{Basis, width_of},
+    codes::{Codes, RowCodes},
+    kernels::Instructions,
+    sketch::BLOCK,
+    vectors::{Exact, Record, Vectors, norm},
+};
+
+/// Images from which on there are codes; fewer are compared exactly, one by one.
+// because: so many take about two milliseconds
+pub const LEARN: usize = 4_096;
+
+/// Rows of a sample.
+// because: several times the directions that are learned from it
+const SAMPLE: usize = 8_192;
+
+/// An image as it is put in: raw embeddings, as the encoder made them.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    pub image: ImageId,
+    /// `v`, of length d.
+    pub embedding: &'a [f32],
+    /// `t_r` each; empty while there are none.
+    pub captions: Vec<&'a [f32]>,
+}
+
+/// One shard's images in memory.
+#[derive(Debug)]
+pub struct Index {
+    pub(crate) dim: usize,
+    pub(crate) rows: Vec<Row>,
+    /// Bit n of word b: row 64·b + n holds an image.
+    pub(crate) live: Vec<u64>,
+    pub(crate) by_image: HashMap<ImageId, u32>,
+    free: Vec<u32>,
+    pub(crate) vectors: Vectors,
+    pub(crate) codes: Option<Codes>,
+    /// How many images have so many captions.
+    pub(crate) captions: HashMap<u32, usize>,
+    /// Rows that changed since learning began.
+    changed: Option<Vec<u32>>,
+    /// Images when the basis was learned.
+    learned_at: usize,
+    pub(crate) instructions: Instructions,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub(crate) image: ImageId,
+    pub(crate) embedding: Record,
+    pub(crate) captions: Record,
+}
+
+/// Entries with their codes, ready to be applied at once.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    entries: Vec<Entry<'a>>,
+    codes: Option<(Arc<Basis>, Vec<RowCodes>)>,
+}
+
+impl Index {
+    /// An empty index of embeddings of length `dim`.
+    pub fn new(dim: usize) -> Self {
+        Self {
+            dim,
+            rows: Vec::new(),
+            live: Vec::new(),
+            by_image: HashMap::new(),
+            free: Vec::new(),
+            vectors: Vectors::new(dim),
+            codes: None,
+            captions: HashMap::new(),
+            changed: None,
+            learned_at: 0,
+            instructions: Instructions::detect(),
+        }
+    }
+
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Images held.
+    pub fn len(&self) -> usize {
+        self.by_image.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_image.is_empty()
+    }
+
+    /// Every image, in no particular order.
+    pub fn images(&self) -> impl Iterator<Item = ImageId> + '_ {
+        self.by_image.keys().copied()
+    }
+
+    /// The row of an image: stable until the image is removed.
+    pub fn row(&self, image: ImageId) -> Option<u32> {
+        self.by_image.get(&image).copied()
+    }
+
+    /// An image's raw embedding and captions, with their norms.
+    ///
+    /// # Errors
+    /// The memory does not hold what was written to it.
+    pub fn exact(&self, image: ImageId) -> Result<Option<(Exact<'_>, Exact<'_>)>, IndexError> {
+        self.row(image).map(|row| self.exact_row(row)).transpose()
+    }
+
+    pub(crate) fn exact_row(&self, row: u32) -> Result<(Exact<'_>, Exact<'_>), IndexError> {
+        let Row { image, embedding, captions } = self.rows[row as usize];
+        let read = |record| self.vectors.get(record).ok_or(IndexError::Corrupt { image });
+        Ok((read(embedding)?, read(captions)?))
+    }
+
+    /// Bytes of codes for each image, and of exact vectors in all.
+    pub fn footprint(&self) -> (f64, usize) {
+        (self.codes.as_ref().map_or(0.0, Codes::bytes_per_row), self.vectors.bytes())
+    }
+
+    /// Checks and codes entries: the slow part of putting them in, which needs no exclusive access.
+    ///
+    /// # Errors
+    /// A vector of another length, one that is not finite, or one without direction.
+    pub fn prepare<'a>(&self, entries: Vec<Entry<'a>>) -> Result<Prepared<'a>, IndexError> {
+        entries.par_iter().try_for_each(|entry| self.check(entry))?;
+        let codes = self.codes.as_ref().map(|codes| {
+            let basis = codes.basis.clone();
+            let coded = code(&basis, &entries);
+            (basis, coded)
+        });
+        Ok(Prepared { entries, codes })
+    }
+
+    fn check(&self, entry: &Entry<'_>) -> Result<(), IndexError> {
+        let vectors = std::iter::once(&entry.embedding).chain(&entry.captions);
+        vectors.copied().try_for_each(|vector| check_vector(self.dim, vector))
+    }
+
+    /// Puts prepared entries in, each in place of what is held of its image.
+    ///
+    /// # Errors
+    /// No memory; the entries before the one that failed are in.
+    pub fn apply(&mut self, prepared: Prepared<'_>) -> Result<(), IndexError> {
+        let Prepared { entries, codes } = prepared;
+        let held = self.codes.as_ref().map(|codes| codes.basis.clone());
+        let coded = match (held, codes) {
+            (None, _) => None,
+            (Some(held), Some((basis, coded))) if Arc::ptr_eq(&held, &basis) => Some(coded),
+            // because: another basis was learned since they were prepared
+            (Some(held), _) => Some(code(&held, &entries)),
+        };
+        for (n, entry) in entries.iter().enumerate() {
+            let row = self.put(entry)?;
+            if let (Some(codes), Some(coded)) = (&mut self.codes, &coded) {
+                codes.put(row, &coded[n])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Self::prepare`] and [`Self::apply`] at once.
+    ///
+    /// # Errors
+    /// Theirs.
+    pub fn insert(&mut self, entries: Vec<Entry<'_>>) -> Result<(), IndexError> {
+        let prepared = self.prepare(entries)?;
+        self.apply(prepared)
+    }
+
+    fn put(&mut self, entry: &Entry<'_>) -> Result<u32, IndexError> {
+        // because: nothing that is held is touched before there is room for what replaces it
+        let embedding = self.vectors.put(&[entry.embedding])?;
+        let captions = self.vectors.put(&entry.captions)?;
+        self.remove(entry.image);
+        let new = Row { image: entry.image, embedding, captions };
+        let row = match self.free.pop() {
+            Some(row) => {
+                self.rows[row as usize] = new;
+                row
+            }
+            None => {
+                self.rows.push(new);
+                self.live.resize(self.rows.len().div_ceil(BLOCK), 0);
+                self.rows.len() as u32 - 1
+            }
+        };
+        self.live[row as usize / BLOCK] |= 1 << (row as usize % BLOCK);
+        self.by_image.insert(entry.image, row);
+        *self.captions.entry(captions.count).or_default() += 1;
+        if let Some(changed) = &mut self.changed {
+            changed.push(row);
+        }
+        Ok(row)
+    }
+
+    /// Forgets an image; says whether it was there.
+    pub fn remove(&mut self, image: ImageId) -> bool {
+        let Some(row) = self.by_image.remove(&image) else { return false };
+        self.live[row as usize / BLOCK] &= !(1 << (row as usize % BLOCK));
+        let Row { embedding, captions, .. } = self.rows[row as usize];
+        if let Some(count) = self.captions.get_mut(&captions.count) {
+            *count -= 1;
+        }
+        self.vectors.give_back(embedding);
+        self.vectors.give_back(captions);
+        self.free.push(row);
+        true
+    }
+
+    /// Whether a basis should be learned: there is none yet, or the gallery has outgrown it.
+    pub fn learning_is_due(&self) -> bool {
+        let enough = self.len() >= LEARN.max(4 * self.learned_at);
+        enough && self.changed.is_none() && self.learned_at < SAMPLE * 16
+    }
+
+    /// Takes a sample to learn from, and notes what changes from now on.
+    ///
+    /// # Errors
+    /// The memory does not hold what was written to it.
+    pub fn begin_learning(&mut self) -> Result<Learning, IndexError> {
+        let step = (self.len() / SAMPLE).max(1);
+        let rows: Vec<u32> = self.live_rows().step_by(step).take(SAMPLE).collect();
+        let rows = rows.into_iter().map(|row| self.joint(row));
+        let sample =
+            rows.collect::<Result<Vec<_>, _>>()?.into_iter().flat_map(|(x, _)| x).collect();
+        self.changed = Some(Vec::new());
+        Ok(Learning { dim: self.dim, sample })
+    }
+
+    fn live_rows(&self) -> impl Iterator<Item = u32> + '_ {
+        let words = self.live.iter().enumerate();
+        words.flat_map(|(word, &bits)| {
+            (0..BLOCK).filter(move |n| bits >> n & 1 == 1).map(move |n| (word * BLOCK + n) as u32)
+        })
+    }
+
+    fn joint(&self, row: u32) -> Result<(Vec<f32>, f32), IndexError> {
+        let (embedding, captions) = self.exact_row(row)?;
+        Ok(joint(self.dim, embedding.iter().map(|(v, _)| v).next().unwrap_or(&[]), captions.iter()))
+    }
+
+    /// Switches to new codes, after coding what changed since [`Self::begin_learning`].
+    ///
+    /// # Errors
+    /// No memory, or memory that does not hold what was written to it; then nothing has changed.
+    pub fn adopt(&mut self, mut learned: Learned) -> Result<(), IndexError> {
+        let mut changed = self.changed.take().unwrap_or_default();
+        changed.extend(learned.next as u32..self.rows.len() as u32);
+        learned.code_rows(self, &changed)?;
+        learned.codes.reserve(self.rows.len())?;
+        self.learned_at = self.len();
+        self.codes = Some(learned.codes);
+        Ok(())
+    }
+
+    /// Learns at once, if it is due. Takes a second or more; a service learns beside its work, by
+    /// the steps that this consists of.
+    ///
+    /// # Errors
+    /// Theirs.
+    pub fn learn(&mut self) -> Result<(), IndexError> {
+        if self.learning_is_due() {
+            let mut learned = self.begin_learning()?.learn();
+            while !learned.advance(self)? {}
+            self.adopt(learned)?;
+        }
+        Ok(())
+    }
+}
+
+/// A sample of a gallery.
+#[derive(Debug)]
+pub struct Learning {
+    dim: usize,
+    sample: Vec<f32>,
+}
+
+impl Learning {
+    /// Learns the basis. Takes a second at d = 512.
+    pub fn learn(self) -> Learned {
+        // because: any seed will do, and a fixed one makes two replicas alike
+        let basis = Basis::learn(self.dim, &self.sample, 0x5EED);
+        Learned { codes: Codes::new(Arc::new(basis)), next: 0 }
+    }
+}
+
+/// New codes on their way.
+#[derive(Debug)]
+pub struct Learned {
+    codes: Codes,
+    next: usize,
+}
+
+impl Learned {
+    /// Codes some more rows; says whether all have been. Needs shared access only, and so little of
+    /// it at a time that changes get their turn.
+    ///
+    /// # Errors
+    /// The memory does not hold what was written to it.
+    pub fn advance(&mut self, index: &Index) -> Result<bool, IndexError> {
+        let end = (self.next + 4_096).min(index.rows.len());
+        let rows: Vec<u32> = (self.next as u32..end as u32).collect();
+        self.code_rows(index, &rows)?;
+        self.next = end;
+        Ok(end == index.rows.len())
+    }
+
+    fn code_rows(&mut self, index: &Index, rows: &[u32]) -> Result<(), IndexError> {
+        let is_live =
+            |row: &&u32| index.live[**row as usize / BLOCK] >> (**row as usize % BLOCK) & 1 == 1;
+        let rows: Vec<u32> = rows.iter().filter(is_live).copied().collect();
+        let joint = rows.par_iter().map(|&row| index.joint(row));
+        let (x, spreads): (Vec<_>, Vec<_>) =
+            joint.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let coded = RowCodes::of(&self.codes.basis, &x.concat(), &spreads);
+        rows.iter().zip(&coded).try_for_each(|(&row, coded)| self.codes.put(row, coded))
+    }
+}
+
+/// # Errors
+/// Another length than `dim`, a value that is not finite, or a norm of zero.
+pub(crate) fn check_vector(dim: usize, vector: &[f32]) -> Result<(), IndexError> {
+    if vector.len() != dim {
+        return Err(IndexError::Dimension { expected: dim, found: vector.len() });
+    }
+    let norm = norm(vector);
+    if norm > 0.0 && norm.is_finite() { Ok(()) } else { Err(IndexError::NoDirection { norm }) }
+}
+
+fn code(basis: &Basis, entries: &[Entry<'_>]) -> Vec<RowCodes> {
+    let joint = entries.par_iter().map(|entry| {
+        let captions = entry.captions.iter().map(|&t| (t, norm(t)));
+        joint(basis.dim, entry.embedding, captions)
+    });
+    let (x, spreads): (Vec<_>, Vec<_>) = joint.unzip();
+    RowCodes::of(basis, &x.concat(), &spreads)
+}
+
+/// `[N(v); t̄]` padded to its width, and `√(mean_r ‖N(t_r) - t̄‖²)`; without captions `[N(v); N(v)]`.
+fn joint<'a>(
+    dim: usize,
+    embedding: &[f32],
+    captions: impl ExactSizeIterator<Item = (&'a [f32], f64)>,
+) -> (Vec<f32>, f32) {
+    let mut x = vec![0.0; width_of(dim)];
+    let (image, rest) = x.split_at_mut(dim);
+    let text = &mut rest[..dim];
+    let length = norm(embedding);
+    image.iter_mut().zip(embedding).for_each(|(x, &v)| *x = (f64::from(v) / length) as f32);
+    let count = captions.len();
+    if count == 0 {
+        text.copy_from_slice(image);
+        return (x, 0.0);
+    }
+    let mut mean = vec![0.0_f64; dim];
+    for (caption, length) in captions {
+        let share = 1.0 / (length * count as f64);
+        mean.iter_mut().zip(caption).for_each(|(m, &t)| *m += f64::from(t) * share);
+    }
+    // because: the captions are of length one, so that their mean square distance is what the mean
+    // lacks to length one
+    let spread = (1.0 - mean.iter().map(|m| m * m).sum::<f64>()).max(0.0).sqrt();
+    text.iter_mut().zip(&mean).for_each(|(x, &m)| *x = m as f32);
+    (x, (spread + 1e-6) as f32)
+}

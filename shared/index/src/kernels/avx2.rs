@@ -1,0 +1,91 @@
+//! The inner loops in AVX2.
+
+use std::arch::x86_64::*;
+
+use super::{Estimates, Lookup, PREFETCH};
+use crate::sketch::{BLOCK, SketchQuery};
+
+struct Avx2;
+
+impl Lookup for Avx2 {
+    #[inline(always)]
+    unsafe fn sums(codes: *const u8, tables: *const u8, columns: usize) -> [u16; BLOCK] {
+        let mut sums = [0; BLOCK];
+        // SAFETY: the caller says that the processor has these and that so many codes are there.
+        unsafe {
+            sums_of_32(codes, tables, columns, sums.as_mut_ptr());
+            sums_of_32(codes.add(32), tables, columns, sums.as_mut_ptr().add(32));
+        }
+        sums
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn sums_of_32(codes: *const u8, tables: *const u8, columns: usize, sums: *mut u16) {
+    let low_nibbles = _mm256_set1_epi8(15);
+    let (mut all, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+    for column in 0..columns {
+        // because: the work on a block leaves the processor no time to fetch the next by itself
+        _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(column * BLOCK + PREFETCH).cast());
+        // SAFETY: 64 codes and 32 table values for each column.
+        let (codes, low, high) = unsafe {
+            (
+                _mm256_loadu_si256(codes.add(column * BLOCK).cast()),
+                _mm256_broadcastsi128_si256(_mm_loadu_si128(tables.add(column * 32).cast())),
+                _mm256_broadcastsi128_si256(_mm_loadu_si128(tables.add(column * 32 + 16).cast())),
+            )
+        };
+        let low = _mm256_shuffle_epi8(low, _mm256_and_si256(codes, low_nibbles));
+        let shifted = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), low_nibbles);
+        let both = _mm256_add_epi8(low, _mm256_shuffle_epi8(high, shifted));
+        all = _mm256_add_epi16(all, both);
+        odd = _mm256_add_epi16(odd, _mm256_srli_epi16::<8>(both));
+    }
+    // because: `all` counts the odd rows 256 times
+    let even = _mm256_sub_epi16(all, _mm256_slli_epi16::<8>(odd));
+    let (first, second) = (_mm256_unpacklo_epi16(even, odd), _mm256_unpackhi_epi16(even, odd));
+    // SAFETY: the caller's pointer is good for 32 sums.
+    unsafe {
+        _mm256_storeu_si256(sums.cast(), _mm256_permute2x128_si256::<0x20>(first, second));
+        _mm256_storeu_si256(sums.add(16).cast(), _mm256_permute2x128_si256::<0x31>(first, second));
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn estimate(query: &SketchQuery, block: &[u8], estimates: &mut Estimates) {
+    super::estimate::<Avx2>(query, block, estimates);
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn product(nibbles: &[u8], weights: &[i8]) -> i32 {
+    let low_nibbles = _mm256_set1_epi8(15);
+    let ones = _mm256_set1_epi16(1);
+    let mut sums = _mm256_setzero_si256();
+    for (nibbles, weights) in nibbles.chunks_exact(64).zip(weights.chunks_exact(128)) {
+        for half in 0..2 {
+            // SAFETY: 64 nibble pairs and 128 weights, of which a half is 32 of each kind.
+            let (nibbles, low, high) = unsafe {
+                (
+                    _mm256_loadu_si256(nibbles.as_ptr().add(32 * half).cast()),
+                    _mm256_loadu_si256(weights.as_ptr().add(32 * half).cast()),
+                    _mm256_loadu_si256(weights.as_ptr().add(64 + 32 * half).cast()),
+                )
+            };
+            let low = _mm256_maddubs_epi16(_mm256_and_si256(nibbles, low_nibbles), low);
+            let shifted = _mm256_and_si256(_mm256_srli_epi16::<4>(nibbles), low_nibbles);
+            // because: four products of 15 and 127 are far from what 16 bits hold
+            let both = _mm256_add_epi16(low, _mm256_maddubs_epi16(shifted, high));
+            sums = _mm256_add_epi32(sums, _mm256_madd_epi16(both, ones));
+        }
+    }
+    let mut lanes = [0_i32; 8];
+    // SAFETY: eight lanes of 32 bits.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums) };
+    lanes.iter().sum()
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn exact(a: &[f32], b: &[f32]) -> f64 {
+    super::exact(a, b)
+}

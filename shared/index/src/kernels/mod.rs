@@ -1,0 +1,192 @@
+//! The three inner loops, for the best instructions that the processor has: table look-ups over the
+//! sketch, products of nibbles with bytes, exact products.
+//!
+//! All give the same bits: the first two add whole numbers, what follows in f32 is the same source
+//! compiled for each, and nothing is fused.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use std::sync::OnceLock;
+
+use crate::sketch::{BLOCK, BlockBounds, SCALED, SketchQuery, unpack};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Instructions {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+/// What a block's sketches say of its rows: the estimated score, and what it is at most.
+#[derive(Debug, Clone)]
+pub(crate) struct Estimates {
+    pub(crate) value: [f32; BLOCK],
+    pub(crate) above: [f32; BLOCK],
+}
+
+impl Default for Estimates {
+    fn default() -> Self {
+        Self { value: [0.0; BLOCK], above: [0.0; BLOCK] }
+    }
+}
+
+impl Instructions {
+    /// The best of this processor.
+    pub(crate) fn detect() -> Self {
+        static FOUND: OnceLock<Instructions> = OnceLock::new();
+        *FOUND.get_or_init(|| Self::available().first().copied().unwrap_or(Self::Portable))
+    }
+
+    /// Those of this processor, the best first.
+    pub(crate) fn available() -> Vec<Self> {
+        let mut found = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vnni")
+            {
+                found.push(Self::Avx512);
+            }
+            if is_x86_feature_detected!("avx2") {
+                found.push(Self::Avx2);
+            }
+        }
+        found.push(Self::Portable);
+        found
+    }
+
+    /// Estimates every row of a block.
+    pub(crate) fn estimate(self, query: &SketchQuery, block: &[u8], estimates: &mut Estimates) {
+        assert_eq!(block.len(), query.layout.stride);
+        assert_eq!(query.tables.len(), query.layout.codes() * 32);
+        match self {
+            // SAFETY: `available` has seen the processor have them; the lengths are asserted.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512::estimate(query, block, estimates) },
+            // SAFETY: the same.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::estimate(query, block, estimates) },
+            Self::Portable => estimate::<portable::Portable>(query, block, estimates),
+        }
+    }
+
+    /// `Σ nibble·weight` over a row's nibbles; see `nibbles` for their order.
+    pub(crate) fn product(self, nibbles: &[u8], weights: &[i8]) -> i32 {
+        assert!(nibbles.len().is_multiple_of(64) && weights.len() == 2 * nibbles.len());
+        match self {
+            // SAFETY: `available` has seen the processor have them; the lengths are asserted.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512::product(nibbles, weights) },
+            // SAFETY: the same.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::product(nibbles, weights) },
+            Self::Portable => portable::product(nibbles, weights),
+        }
+    }
+
+    /// `a·b` in f64: see [`exact`].
+    pub(crate) fn exact(self, a: &[f32], b: &[f32]) -> f64 {
+        match self {
+            // SAFETY: `available` has seen the processor have them.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512::exact(a, b) },
+            // SAFETY: the same.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::exact(a, b) },
+            Self::Portable => exact(a, b),
+        }
+    }
+}
+
+/// Asks the processor to have these bytes at hand soon.
+#[inline]
+pub(crate) fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing, and the address is valid.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
+/// Bytes by which codes are fetched ahead: two blocks at d = 512.
+const PREFETCH: usize = 11 << 10;
+
+/// Adds up table values for the 64 rows of a block.
+trait Lookup {
+    /// # Safety
+    /// The processor has the instructions; there are `columns` × 64 codes and × 32 table values.
+    unsafe fn sums(codes: *const u8, tables: *const u8, columns: usize) -> [u16; BLOCK];
+}
+
+/// The same for every set of instructions; inlined into a function that is compiled for them.
+#[inline(always)]
+fn estimate<L: Lookup>(query: &SketchQuery, block: &[u8], estimates: &mut Estimates) {
+    let (codes, scales, head) = query.layout.split(block);
+    let bounds = query.bounds(head);
+    let (mut codes, mut tables) = (codes.as_ptr(), query.tables.as_ptr());
+    let mut sums = [[0_u16; BLOCK]; 1 + SCALED];
+    for (sums, &columns) in sums.iter_mut().zip(&query.layout.columns) {
+        // SAFETY: `Instructions::estimate` has asserted that the layout's columns are all there.
+        unsafe {
+            *sums = L::sums(codes, tables, columns);
+            codes = codes.add(columns * BLOCK);
+            tables = tables.add(columns * 32);
+        }
+    }
+    finish(query, &bounds, &sums, scales, estimates);
+}
+
+#[inline(always)]
+fn finish(
+    query: &SketchQuery,
+    bounds: &BlockBounds,
+    sums: &[[u16; BLOCK]; 1 + SCALED],
+    scales: &[u16],
+    estimates: &mut Estimates,
+) {
+    let mut variance = [bounds.fixed; BLOCK];
+    let value = &mut estimates.value;
+    for (value, &sum) in value.iter_mut().zip(&sums[0]) {
+        *value = query.base + query.steps[0] * f32::from(sum);
+    }
+    for g in 0..SCALED {
+        let scales = &scales[g * BLOCK..(g + 1) * BLOCK];
+        let (step, offset, scaled) = (query.steps[1 + g], query.offsets[g], bounds.scaled[g]);
+        for i in 0..BLOCK {
+            let scale = unpack(scales[i]);
+            value[i] += scale * (step * f32::from(sums[1 + g][i]) + offset);
+            variance[i] += scale * scale * scaled;
+        }
+    }
+    for i in 0..BLOCK {
+        estimates.above[i] = value[i] + variance[i].sqrt() + bounds.beyond;
+    }
+}
+
+/// `a·b` in f64 over sixteen partial sums, added up in order. Products of f32 are exact in f64, so
+/// that fusing them with the sum would change nothing.
+#[inline(always)]
+pub(crate) fn exact(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    let mut sums = [0.0_f64; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder());
+    let rest: f64 = rest.map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for i in 0..LANES {
+            sums[i] += f64::from(x[i]) * f64::from(y[i]);
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}

@@ -1,0 +1,150 @@
+//! The exact vectors: raw f32 as the encoder made them, each record with its norms and a checksum.
+//!
+//! They decide every answer, so what is read is verified each time: memory may be a file's.
+
+use std::collections::HashMap;
+
+use memmap2::MmapMut;
+
+use crate::{IndexError, memory::allocate};
+
+/// f32 of one piece of memory.
+// because: 64 MiB is small beside a gallery and large beside a record
+const CHUNK: usize = 16 << 20;
+
+/// Where a record lies. It holds `count` vectors; none is the record of an image without captions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Record {
+    chunk: u32,
+    start: u32,
+    pub(crate) count: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Vectors {
+    dim: usize,
+    chunks: Vec<MmapMut>,
+    /// f32 used of the last chunk.
+    used: usize,
+    /// Records that were given back, by their number of vectors.
+    free: HashMap<u32, Vec<Record>>,
+}
+
+/// The vectors of a record: raw, with their norms.
+#[derive(Debug, Clone, Copy)]
+pub struct Exact<'a> {
+    dim: usize,
+    norms: &'a [[u32; 2]],
+    values: &'a [f32],
+}
+
+impl<'a> Exact<'a> {
+    pub fn len(&self) -> usize {
+        self.norms.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.norms.is_empty()
+    }
+
+    /// Raw vectors and their Euclidean norms, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'a [f32], f64)> + use<'a> {
+        let norms = self
+            .norms
+            .iter()
+            .map(|&[low, high]| f64::from_bits(u64::from(low) | u64::from(high) << 32));
+        self.values.chunks_exact(self.dim).zip(norms)
+    }
+}
+
+impl Vectors {
+    pub(crate) fn new(dim: usize) -> Self {
+        Self { dim, chunks: Vec::new(), used: CHUNK, free: HashMap::new() }
+    }
+
+    /// Words of a record: a checksum, two for each norm, and the values.
+    fn words(&self, count: u32) -> usize {
+        1 + count as usize * (2 + self.dim)
+    }
+
+    pub(crate) fn put(&mut self, vectors: &[&[f32]]) -> Result<Record, IndexError> {
+        let count = vectors.len() as u32;
+        if count == 0 {
+            return Ok(Record::default());
+        }
+        let record = match self.free.get_mut(&count).and_then(Vec::pop) {
+            Some(record) => record,
+            None => self.extend(count)?,
+        };
+        let words = self.words(count);
+        let chunk = bytemuck::cast_slice_mut::<u8, u32>(&mut self.chunks[record.chunk as usize]);
+        let (checksum, body) = chunk[record.start as usize..][..words].split_at_mut(1);
+        let (norms, values) = body.split_at_mut(2 * vectors.len());
+        for (slot, vector) in norms.chunks_exact_mut(2).zip(vectors) {
+            let bits = norm(vector).to_bits();
+            slot.copy_from_slice(&[bits as u32, (bits >> 32) as u32]);
+        }
+        for (slot, vector) in values.chunks_exact_mut(self.dim).zip(vectors) {
+            slot.copy_from_slice(bytemuck::cast_slice(vector));
+        }
+        checksum[0] = crc32fast::hash(bytemuck::cast_slice(body));
+        Ok(record)
+    }
+
+    fn extend(&mut self, count: u32) -> Result<Record, IndexError> {
+        let words = self.words(count);
+        if words > CHUNK {
+            return Err(IndexError::Memory {
+                bytes: words * 4,
+                cause: format!("an image has {count} captions, which is more than can be kept"),
+            });
+        }
+        if self.used + words > CHUNK {
+            self.chunks.push(allocate(CHUNK * 4)?);
+            self.used = 0;
+        }
+        let record = Record { chunk: self.chunks.len() as u32 - 1, start: self.used as u32, count };
+        self.used += words;
+        Ok(record)
+    }
+
+    pub(crate) fn give_back(&mut self, record: Record) {
+        if record.count > 0 {
+            self.free.entry(record.count).or_default().push(record);
+        }
+    }
+
+    /// The record's vectors, or `None` if they are not what was written.
+    pub(crate) fn get(&self, record: Record) -> Option<Exact<'_>> {
+        let count = record.count as usize;
+        if count == 0 {
+            return Some(Exact { dim: self.dim, norms: &[], values: &[] });
+        }
+        let chunk = bytemuck::cast_slice::<u8, u32>(self.chunks.get(record.chunk as usize)?);
+        let words = chunk.get(record.start as usize..)?.get(..self.words(record.count))?;
+        let (checksum, body) = words.split_at(1);
+        if crc32fast::hash(bytemuck::cast_slice(body)) != checksum[0] {
+            return None;
+        }
+        let (norms, values) = body.split_at(2 * count);
+        Some(Exact {
+            dim: self.dim,
+            norms: bytemuck::cast_slice(norms),
+            values: bytemuck::cast_slice(values),
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn corrupt(&mut self) {
+        self.chunks[0][40] ^= 1;
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.chunks.len() * CHUNK * 4
+    }
+}
+
+/// Euclidean norm, in f64.
+pub(crate) fn norm(vector: &[f32]) -> f64 {
+    vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
+}
