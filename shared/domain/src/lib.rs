@@ -4,6 +4,7 @@
 mod candidate;
 mod embedding;
 mod field;
+mod filter;
 mod fusion;
 mod ids;
 mod long_text;
@@ -13,6 +14,7 @@ mod weights;
 pub use candidate::{Candidate, CaptionSimilarity, TopK, merge};
 pub use embedding::{Embedding, EmbeddingError, ModelId};
 pub use field::{FieldDeclaration, FieldError, FieldKind, FieldKinds, FieldValue, Scalar};
+pub use filter::{Condition, Filter, FilterError, Range, Test};
 pub use fusion::{FusionError, fuse};
 pub use ids::{Collection, IdError, ImageId, Revision, Shard};
 pub use long_text::{LongText, LongTextError};
