@@ -192,6 +192,16 @@ impl FieldKinds {
     }
 }
 
+impl fmt::Display for FieldKinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (field, kind)) in self.iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            write!(f, "{comma}{field} ({kind})")?;
+        }
+        Ok(())
+    }
+}
+
 fn values(field: &str, kind: FieldKind, held: &Value) -> Result<Vec<FieldValue>, FieldError> {
     let list = match held {
         Value::Array(list) => list.as_slice(),

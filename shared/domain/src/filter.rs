@@ -104,8 +104,7 @@ fn others(known: &FieldKinds) -> String {
     if known.is_empty() {
         return "; none is declared: `weimocir ingest --field NAME:KIND` declares one".to_owned();
     }
-    let known: Vec<_> = known.iter().map(|(field, kind)| format!("{field} ({kind})")).collect();
-    format!("; there are: {}", known.join(", "))
+    format!("; there are: {known}")
 }
 
 impl Filter {
