@@ -9,6 +9,8 @@ use super::{bitmap_bytes, place};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Words {
+    /// Rows that have a word.
+    rows: RoaringBitmap,
     ids: HashMap<Arc<str>, u32>,
     /// By id; one that no row has any more is `None`, and its id in `free`.
     words: Vec<Option<Word>>,
@@ -66,6 +68,7 @@ impl Words {
     }
 
     fn note(&mut self, row: u32, id: u32) {
+        self.rows.insert(row);
         let (page, place) = place(row);
         if self.first.len() <= page {
             self.first.resize(page + 1, Vec::new());
@@ -88,6 +91,7 @@ impl Words {
         if first == NO_WORD {
             return;
         }
+        self.rows.remove(row);
         let more = self.more.remove(&row).unwrap_or_default();
         for id in std::iter::once(first).chain(more) {
             let held = &mut self.words[id as usize];
@@ -102,7 +106,7 @@ impl Words {
     }
 
     pub(super) fn rows(&self) -> RoaringBitmap {
-        self.words.iter().flatten().map(|word| &word.rows).union()
+        self.rows.clone()
     }
 
     /// The rows that have one of the words.
@@ -128,7 +132,7 @@ impl Words {
         let words = words.map(|word| bitmap_bytes(&word.rows) + word.text.len() + 64);
         let more = self.more.values().map(|ids| ids.capacity() * size_of::<u32>() + 40);
         let first = self.first.iter().map(|page| page.capacity() * size_of::<u32>() + 24);
-        words.sum::<usize>() + more.sum::<usize>() + first.sum::<usize>()
+        words.sum::<usize>() + more.sum::<usize>() + first.sum::<usize>() + bitmap_bytes(&self.rows)
     }
 }
 
