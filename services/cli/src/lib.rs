@@ -1,7 +1,8 @@
 //! `weimocir`: the pipeline from the command line. One file per command; `exit` gives failures their
-//! exit codes, `nats_server` starts a server for `up` and `demo`.
+//! exit codes, `nats_server` starts a server for `up` and `demo`, `condition` reads `search --where`.
 
 mod caption;
+mod condition;
 mod dead;
 mod delete;
 mod demo;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use weimocir_domain::{Alpha, Beta, Candidate, ImageId, LongText, TextReference};
+use weimocir_domain::{Alpha, Beta, Candidate, Filter, ImageId, LongText, TextReference};
 use weimocir_runtime::{Bus, Pictures};
 use weimocir_wire::{
     Blob,
@@ -12,7 +12,9 @@ use weimocir_wire::{
 };
 
 use crate::{
-    Done, Shared, say, say_json,
+    Done, Shared,
+    condition::Condition,
+    say, say_json,
     sheet::{self, Row, Tile},
 };
 
@@ -45,6 +47,13 @@ pub(crate) struct SearchArgs {
     /// Images that are not wanted
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     exclude: Vec<ImageId>,
+    /// What the metadata must say, by declared fields: {"field": "colour", "in": ["red", "blue"]},
+    /// "is", "range" or "exists" instead of "in", and {"and": […]}, {"or": […]}, {"not": …} around
+    #[arg(long, value_name = "JSON", value_parser = |json: &str| serde_json::from_str::<Filter>(json))]
+    filter: Option<Filter>,
+    /// The same for one field, as often as needed: colour=red, colour!=red, price<20, price>=5
+    #[arg(long = "where", value_name = "CONDITION")]
+    conditions: Vec<Condition>,
     /// Let the reference itself be found
     #[arg(long)]
     keep_reference: bool,
@@ -69,6 +78,7 @@ pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done
         }
         (None, id) => id.map(Reference::Id),
     };
+    let filter = filter(&args, &shared, &bus).await?;
     let request = SearchRequest {
         collection: shared.collection.clone(),
         reference,
@@ -80,6 +90,7 @@ pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done
         k: Some(args.k),
         exclude: args.exclude.clone(),
         exclude_reference: Some(!args.keep_reference),
+        filter,
         timeout_ms: Some((args.timeout * 1e3) as u64),
         ..SearchRequest::default()
     };
@@ -99,6 +110,16 @@ pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done
         }
     }
     Ok(if answer.partial { Done::Partly } else { Done::Fully })
+}
+
+/// Everything that the arguments ask of the metadata.
+async fn filter(args: &SearchArgs, shared: &Shared, bus: &Bus) -> anyhow::Result<Option<Filter>> {
+    let mut parts: Vec<Filter> = args.filter.iter().cloned().collect();
+    if !args.conditions.is_empty() {
+        let fields = shared.existing_collection(bus).await?.fields;
+        parts.extend(args.conditions.iter().map(|condition| condition.filter(&fields)));
+    }
+    Ok(if parts.len() > 1 { Some(Filter::And(parts)) } else { parts.pop() })
 }
 
 pub(crate) async fn ask(bus: &Bus, request: &SearchRequest) -> anyhow::Result<SearchAnswer> {

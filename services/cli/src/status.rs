@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weimocir_domain::{Collection, ModelId, Shard};
+use weimocir_domain::{Collection, FieldKinds, ModelId, Shard};
 use weimocir_runtime::{Backlog, Bus, Collections, DeadLetters, WorkerInfo};
 use weimocir_wire::{
     names,
@@ -26,6 +26,8 @@ struct Status {
 struct Gallery {
     name: Collection,
     model: Option<ModelId>,
+    /// What searches can filter by.
+    fields: FieldKinds,
     shards: u16,
     images: u64,
     captioned: u64,
@@ -61,7 +63,7 @@ pub(crate) async fn run(shared: Shared) -> anyhow::Result<Done> {
 }
 
 async fn gallery(bus: &Bus, record: CollectionRecord) -> Gallery {
-    let CollectionRecord { name, shards, model } = record;
+    let CollectionRecord { name, shards, model, fields } = record;
     let (mut images, mut captioned, mut missing_shards) = (0, 0, vec![]);
     for shard in 0..shards {
         let subject = subjects::lookup(&name, Shard(shard));
@@ -76,7 +78,7 @@ async fn gallery(bus: &Bus, record: CollectionRecord) -> Gallery {
             }
         }
     }
-    Gallery { name, model, shards, images, captioned, missing_shards }
+    Gallery { name, model, fields, shards, images, captioned, missing_shards }
 }
 
 fn show(status: &Status) {
@@ -89,6 +91,9 @@ fn show(status: &Status) {
             "collection {}: {} images, {} with captions, {} shard(s), {model}",
             gallery.name, gallery.images, gallery.captioned, gallery.shards
         ));
+        if !gallery.fields.is_empty() {
+            say(format_args!("  fields: {}", gallery.fields));
+        }
         if !gallery.missing_shards.is_empty() {
             say(format_args!("  no store worker answers for shards {:?}", gallery.missing_shards));
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weimocir_domain::{
-    Alpha, Beta, Collection, Embedding, ImageId, ModelId, TextReference, fuse, merge,
+    Alpha, Beta, Collection, Embedding, Filter, ImageId, ModelId, TextReference, fuse, merge,
 };
 use weimocir_runtime::{Bus, CollectionError, Collections};
 use weimocir_wire::{
@@ -35,6 +35,7 @@ struct Plan {
     record: CollectionRecord,
     model: ModelId,
     modifier: Option<String>,
+    filter: Option<Filter>,
     k: usize,
     until: Instant,
 }
@@ -102,11 +103,15 @@ impl Searcher {
         }
         let timeout = request.timeout_ms.map_or(DEFAULT_TIMEOUT, Duration::from_millis);
         let record = self.collection(&request.collection).await?;
+        let filter = request.filter.take();
+        if let Some(filter) = &filter {
+            filter.check(&record.fields).map_err(|e| Refusal::invalid(e.to_string()))?;
+        }
         let model = record.model.clone().ok_or_else(|| {
             let message = format!("the collection `{}` has no images yet", record.name);
             Refusal::new(RefusalCode::Unavailable, message)
         })?;
-        Ok(Plan { record, model, modifier, k, until: start + timeout.min(MAX_TIMEOUT) })
+        Ok(Plan { record, model, modifier, filter, k, until: start + timeout.min(MAX_TIMEOUT) })
     }
 
     async fn collection(&self, name: &Collection) -> Result<CollectionRecord, Refusal> {
@@ -254,6 +259,7 @@ fn candidates_query(
         beta: of.beta,
         k: plan.k,
         exclude,
+        filter: plan.filter.clone(),
     })
 }
 

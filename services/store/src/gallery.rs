@@ -5,7 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use weimocir_domain::{Candidate, CaptionSimilarity, Composed, ImageId, ModelId, TopK};
+use roaring::RoaringBitmap;
+use weimocir_domain::{
+    Candidate, CaptionSimilarity, Composed, FieldError, FieldKinds, Filter, FilterError, ImageId,
+    ModelId, TopK,
+};
+use weimocir_index::Fields;
 use weimocir_wire::{
     query::ImageState,
     vectors::{CaptionsPart, ImagePart},
@@ -24,6 +29,10 @@ pub(crate) struct Gallery {
     /// `N(v)`, rows × d.
     units: Vec<f32>,
     captioned: u64,
+    /// What filters ask of the rows.
+    fields: Fields,
+    /// Images whose metadata do not fit the fields' kinds.
+    misfits: u64,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +72,41 @@ impl Gallery {
 
     pub(crate) fn state(&self, image: ImageId) -> ImageState {
         self.entries.get(&image).map_or_else(ImageState::default, |entry| entry.state)
+    }
+
+    /// Reads all metadata by these fields from now on.
+    pub(crate) fn declare(&mut self, fields: &FieldKinds) {
+        (self.fields, self.misfits) = (Fields::new(fields), 0);
+        for row in 0..self.rows.len() {
+            self.index(row);
+        }
+    }
+
+    /// The rows that the filter lets through.
+    pub(crate) fn select(&self, filter: &Filter) -> Result<RoaringBitmap, FilterError> {
+        self.fields.select(filter)
+    }
+
+    fn index(&mut self, row: usize) {
+        let image = self.rows[row];
+        let Some(about) = self.entries.get(&image).and_then(|entry| entry.about.clone()) else {
+            return;
+        };
+        let misfits = self.fields.insert(row as u32, &about.metadata);
+        if let Some(misfit) = misfits.first() {
+            self.warn(image, misfit);
+        }
+    }
+
+    /// Feeds refuse such metadata: these came another way, or before the field was declared.
+    fn warn(&mut self, image: ImageId, misfit: &FieldError) {
+        self.misfits += 1;
+        // because: a field that is declared late may fit none of a million images
+        if self.misfits == 1 {
+            tracing::warn!(%image, %misfit, "filters pass over a field of an image; others are told at debug level");
+        } else {
+            tracing::debug!(%image, %misfit, "filters pass over a field of an image");
+        }
     }
 
     /// Applies a part, unless newer word is held. The order in which parts come, repeats included,
@@ -106,6 +150,7 @@ impl Gallery {
         let entry = self.entries.entry(part.image).or_default();
         entry.row = Some(row);
         entry.about = Some(Arc::new(About { source: part.source, metadata: part.metadata }));
+        self.index(row);
     }
 
     fn put_captions(&mut self, part: CaptionsPart) {
@@ -131,6 +176,7 @@ impl Gallery {
     fn remove_row(&mut self, row: usize) {
         let Some((_, dim)) = self.shape else { return };
         self.rows.swap_remove(row);
+        self.fields.remove(row as u32);
         let last = self.rows.len() * dim;
         self.units.copy_within(last..last + dim, row * dim);
         self.units.truncate(last);
@@ -138,19 +184,28 @@ impl Gallery {
             && let Some(entry) = self.entries.get_mut(moved)
         {
             entry.row = Some(row);
+            self.fields.remove(self.rows.len() as u32);
+            self.index(row);
         }
     }
 
-    /// The `k` closest images, each scored (METHOD: "Scoring"). Exact: every image is looked at.
+    /// The `k` closest images, each scored (METHOD: "Scoring"). Exact: every image is looked at, or
+    /// every one in an `allowed` row.
     pub(crate) fn search(
         &self,
         query: &Composed,
         k: usize,
         exclude: &HashSet<ImageId>,
+        allowed: Option<&RoaringBitmap>,
     ) -> Vec<Candidate> {
         let Some((_, dim)) = self.shape else { return Vec::new() };
         let mut top = TopK::new(k);
-        for (row, unit) in self.units.chunks_exact(dim).enumerate() {
+        let rows: Box<dyn Iterator<Item = usize>> = match allowed {
+            None => Box::new(0..self.rows.len()),
+            Some(allowed) => Box::new(allowed.iter().map(|row| row as usize)),
+        };
+        for row in rows {
+            let unit = &self.units[row * dim..][..dim];
             let image = self.rows[row];
             if exclude.contains(&image) {
                 continue;
@@ -193,9 +248,10 @@ fn unit(values: &[f32]) -> Vec<f32> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
+    use serde_json::json;
     use weimocir_domain::{Alpha, Beta, Embedding, Revision, fuse};
 
     use super::*;
@@ -240,7 +296,7 @@ pub(crate) mod tests {
             states: (0..4).map(|n| gallery.state(id(n))).collect(),
             images: gallery.images(),
             captioned: gallery.captioned(),
-            found: gallery.search(&query, 100, &HashSet::new()),
+            found: gallery.search(&query, 100, &HashSet::new(), None),
         }
     }
 
@@ -384,7 +440,7 @@ pub(crate) mod tests {
                 }
             }
             let exclude = excluded.iter().map(|&n| id(n)).collect();
-            let found = gallery.search(&query, k, &exclude);
+            let found = gallery.search(&query, k, &exclude, None);
 
             let q = reference::fused(&v, &m, alpha).0;
             let q_r: Vec<Vec<f64>> = match by_caption {
@@ -418,6 +474,53 @@ pub(crate) mod tests {
         }
     }
 
+    /// Images that the filter finds, by their first byte.
+    fn found(gallery: &Gallery, filter: &Filter) -> BTreeSet<u8> {
+        let query =
+            Composed { image: vec![0.5; DIM], captions: vec![], beta: Beta::new(0.0).unwrap() };
+        let allowed = gallery.select(filter).unwrap();
+        let found = gallery.search(&query, 100, &HashSet::new(), Some(&allowed));
+        assert_eq!(found.len() as u64, allowed.len());
+        found.iter().map(|candidate| candidate.image.as_bytes()[0]).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_filter_finds_what_the_newest_metadata_say(
+            parts in statements(), declared_at in any::<prop::sample::Index>(), least in 1_u64..7,
+        ) {
+            let fields = serde_json::from_str(r#"{"revision": "integer"}"#).unwrap();
+            let declared_at = declared_at.index(parts.len() + 1);
+            let mut gallery = Gallery::default();
+            for (n, part) in parts.iter().enumerate() {
+                if n == declared_at {
+                    gallery.declare(&fields);
+                }
+                gallery.apply(part.clone());
+            }
+            if declared_at == parts.len() {
+                gallery.declare(&fields);
+            }
+            let filter = json!({ "field": "revision", "range": { "gte": least } });
+            let filter: Filter = serde_json::from_value(filter).unwrap();
+            let held = held(&parts);
+            let newest = |n| held.get(&id(n)).and_then(|state| state.image);
+            let expected = (0..4).filter(|&n| newest(n).is_some_and(|revision| revision.0 >= least));
+            prop_assert_eq!(found(&gallery, &filter), expected.collect());
+            let rest = (0..4).filter(|&n| newest(n).is_some_and(|revision| revision.0 < least));
+            prop_assert_eq!(found(&gallery, &Filter::Not(Box::new(filter))), rest.collect());
+        }
+    }
+
+    #[test]
+    fn metadata_of_another_kind_are_passed_over() {
+        let mut gallery = gallery([picture(1, 5, &[1.0; DIM]), picture(2, 6, &[1.0; DIM])]);
+        gallery.declare(&serde_json::from_str(r#"{"revision": "keyword"}"#).unwrap());
+        let exists = r#"{"field": "revision", "exists": true}"#;
+        assert!(found(&gallery, &serde_json::from_str(exists).unwrap()).is_empty());
+        assert_eq!((gallery.images(), gallery.misfits), (2, 2));
+    }
+
     #[test]
     fn equally_close_images_come_by_ascending_id() {
         let vector = [1.0, 2.0, 3.0, 4.0];
@@ -426,7 +529,7 @@ pub(crate) mod tests {
             Composed { image: vec![0.5; DIM], captions: vec![], beta: Beta::new(0.0).unwrap() };
         let ids = |k: usize, exclude: &[u8]| -> Vec<u8> {
             let exclude = exclude.iter().map(|&n| id(n)).collect();
-            let found = gallery.search(&query, k, &exclude);
+            let found = gallery.search(&query, k, &exclude, None);
             found.iter().map(|candidate| candidate.image.as_bytes()[0]).collect()
         };
         assert_eq!(ids(5, &[]), [0, 1, 2, 3, 4]);
@@ -439,7 +542,7 @@ pub(crate) mod tests {
     fn an_empty_gallery_finds_nothing_whatever_is_asked() {
         for image in [vec![], vec![1.0]] {
             let query = Composed { image, captions: vec![], beta: Beta::new(0.5).unwrap() };
-            assert_eq!(Gallery::default().search(&query, 10, &HashSet::new()), []);
+            assert_eq!(Gallery::default().search(&query, 10, &HashSet::new(), None), []);
         }
     }
 }

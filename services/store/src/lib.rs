@@ -12,12 +12,15 @@ mod part;
 mod serve;
 mod shard;
 
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
 use anyhow::Context;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use tokio::task::JoinSet;
-use weimocir_domain::{Collection, Shard};
+use tokio::{sync::watch, task::JoinSet};
+use weimocir_domain::{Collection, FieldKinds, Shard};
 use weimocir_runtime::{
     Bus, CancellationToken, Collections, NatsArgs, Patience, Service, TelemetryArgs,
 };
@@ -104,6 +107,7 @@ async fn serve_collections(
 ) -> anyhow::Result<()> {
     let mut collections = Collections::open(bus).await?.watch().await?;
     let mut started: HashSet<(Collection, Shard)> = HashSet::new();
+    let mut fields: HashMap<Collection, watch::Sender<FieldKinds>> = HashMap::new();
     tracing::info!(data = %args.data.display(), "store ready");
     loop {
         let record = tokio::select! {
@@ -121,13 +125,25 @@ async fn serve_collections(
                 continue;
             }
         };
+        let fields = fields.entry(record.name.clone()).or_default();
+        fields.send_if_modified(|held| {
+            let changed = *held != record.fields;
+            held.clone_from(&record.fields);
+            changed
+        });
         let wanted =
             (0..record.shards).filter(|n| args.shards.is_empty() || args.shards.contains(n));
         for shard in wanted.map(Shard) {
             if started.insert((record.name.clone(), shard)) {
                 let place =
                     shard::Place { collection: record.name.clone(), shard, args: args.clone() };
-                tasks.spawn(shard::run(bus.clone(), place, service.clone(), shutdown.clone()));
+                tasks.spawn(shard::run(
+                    bus.clone(),
+                    place,
+                    fields.subscribe(),
+                    service.clone(),
+                    shutdown.clone(),
+                ));
             }
         }
     }

@@ -138,7 +138,7 @@ pub(crate) mod tests {
             model: model(),
             embedding: Vector(values.to_vec()),
             source: format!("{n}-{revision}.png"),
-            metadata: Metadata::new(),
+            metadata: Metadata::from_iter([("revision".to_owned(), revision.into())]),
         })
     }
 

@@ -74,8 +74,14 @@ fn candidates(shelf: &Shelf, query: CandidatesQuery) -> Result<Vec<CandidatesChu
         captions: query.captions.into_iter().map(|caption| caption.0).collect(),
         beta: query.beta,
     };
-    let found = gallery.search(&composed, query.k, &exclude);
-    let images = gallery.images();
+    let allowed = query.filter.map(|filter| gallery.select(&filter)).transpose();
+    // because: the query worker has checked it, so what is wrong here is not known here yet
+    let allowed = allowed.map_err(|e| {
+        let message = format!("the shard does not know the filter's fields yet: {e}");
+        Refusal::new(RefusalCode::Unavailable, message)
+    })?;
+    let found = gallery.search(&composed, query.k, &exclude, allowed.as_ref());
+    let images = allowed.map_or_else(|| gallery.images(), |rows| rows.len());
     drop(gallery);
     Ok(pieces(found, images))
 }

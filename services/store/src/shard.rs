@@ -6,7 +6,8 @@ use std::{
 };
 
 use anyhow::Context;
-use weimocir_domain::{Collection, Shard};
+use tokio::sync::watch;
+use weimocir_domain::{Collection, FieldKinds, Shard};
 use weimocir_runtime::{Bus, CancellationToken, Service, ShardLog};
 
 use crate::{StoreArgs, apply, disk::Disk, gallery::Gallery, serve};
@@ -50,14 +51,17 @@ impl Shelf {
 pub(crate) async fn run(
     bus: Bus,
     place: Place,
+    mut fields: watch::Receiver<FieldKinds>,
     service: Arc<Service>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let Place { collection, shard, .. } = &place;
     let mut log = ShardLog::open(&bus, collection, *shard).await?;
     let (folder, identity) = (place.folder(), log.identity());
+    let declared = fields.borrow_and_update().clone();
     let (shelf, applied) = tokio::task::spawn_blocking(move || {
         let (shelf, applied) = apply::open(&folder, &identity)?;
+        shelf.gallery_mut().declare(&declared);
         anyhow::Ok((Arc::new(shelf), applied))
     })
     .await
@@ -68,5 +72,27 @@ pub(crate) async fn run(
     tracing::info!(%collection, %shard, images, applied, end, "shard loaded");
 
     serve::start(&place, &shelf, &service, &shutdown).await?;
-    apply::run(bus, log, shelf, shutdown).await
+    tokio::try_join!(
+        apply::run(bus, log, shelf.clone(), shutdown.clone()),
+        follow_fields(fields, shelf, shutdown),
+    )?;
+    Ok(())
+}
+
+/// Reads the metadata by the fields that the collection declares, whenever it declares more.
+async fn follow_fields(
+    mut fields: watch::Receiver<FieldKinds>,
+    shelf: Arc<Shelf>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            changed = fields.changed() => if changed.is_err() { return Ok(()) },
+        }
+        let (shelf, declared) = (shelf.clone(), fields.borrow_and_update().clone());
+        tokio::task::spawn_blocking(move || shelf.gallery_mut().declare(&declared))
+            .await
+            .context("the reader of metadata died")?;
+    }
 }

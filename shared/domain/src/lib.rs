@@ -1,8 +1,10 @@
 //! Types and mathematics of composed image retrieval: ids, embeddings, fusion, similarity,
-//! candidates and their merge. No tokio, no I/O: what crosses NATS is `weimocir-wire`'s.
+//! filters, candidates and their merge. No tokio, no I/O: what crosses NATS is `weimocir-wire`'s.
 
 mod candidate;
 mod embedding;
+mod field;
+mod filter;
 mod fusion;
 mod ids;
 mod long_text;
@@ -11,6 +13,8 @@ mod weights;
 
 pub use candidate::{Candidate, CaptionSimilarity, TopK, merge};
 pub use embedding::{Embedding, EmbeddingError, ModelId};
+pub use field::{FieldDeclaration, FieldError, FieldKind, FieldKinds, FieldValue, Scalar};
+pub use filter::{Condition, Filter, FilterError, Range, Test};
 pub use fusion::{FusionError, fuse};
 pub use ids::{Collection, IdError, ImageId, Revision, Shard};
 pub use long_text::{LongText, LongTextError};

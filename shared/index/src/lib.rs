@@ -3,10 +3,11 @@
 //!
 //! `index` is the gallery, `search` the cascade over it: `sketch` estimates every row, `nibbles` bound
 //! what is left, and `vectors` decide. `basis` is what the codes are made with, `codes` their memory,
-//! `kernels` the inner loops.
+//! `kernels` the inner loops. `filter` knows which rows a filter lets through.
 
 mod basis;
 mod codes;
+mod filter;
 mod index;
 mod kernels;
 mod memory;
@@ -19,6 +20,7 @@ mod vectors;
 
 use weimocir_domain::ImageId;
 
+pub use filter::{Fields, FieldsError};
 pub use index::{Entry, Index, LEARN, Learned, Learning, Prepared};
 pub use search::{Found, Guarantee, Query, Wanted};
 pub use vectors::Exact;

@@ -1,8 +1,8 @@
-//! Collections and the one model that each is bound to.
+//! Collections, the one model that each is bound to, and the fields that each declares.
 
 use async_nats::jetstream::kv;
 use futures::{Stream, StreamExt, TryStreamExt};
-use weimocir_domain::{Collection, ModelId, Shard};
+use weimocir_domain::{Collection, FieldError, FieldKinds, ModelId, Shard};
 use weimocir_wire::{Encoding, decode, encode, vectors::CollectionRecord};
 
 use crate::{Bus, BusError};
@@ -15,6 +15,8 @@ pub enum CollectionError {
         "collection `{name}` is bound to the model {bound}, and this is {offered}: vectors of two models cannot be mixed. Use that model, or another collection"
     )]
     ModelMix { name: Collection, bound: ModelId, offered: ModelId },
+    #[error("collection `{name}`: {cause}. Use that kind, or another collection")]
+    Field { name: Collection, cause: FieldError },
     #[error(transparent)]
     Bus(#[from] BusError),
 }
@@ -99,7 +101,8 @@ impl Collections {
             self.provision_logs(&record).await?;
             return Ok(record);
         }
-        let record = CollectionRecord { name: name.clone(), shards, model: None };
+        let fields = FieldKinds::default();
+        let record = CollectionRecord { name: name.clone(), shards, model: None, fields };
         self.provision_logs(&record).await?;
         let value = encode(&record, Encoding::Json).map_err(|e| BusError::failed(action(), e))?;
         match self.bucket.create(name.as_str(), value.into()).await {
@@ -130,24 +133,57 @@ impl Collections {
         name: &Collection,
         model: &ModelId,
     ) -> Result<CollectionRecord, CollectionError> {
-        loop {
-            let Some((mut record, revision)) = self.entry(name).await? else {
-                return self.get(name).await;
-            };
+        self.change(name, &format!("bind the collection `{name}` to {model}"), |record| {
             match &record.model {
-                Some(bound) if bound == model => return Ok(record),
-                Some(bound) => {
+                Some(bound) if bound != model => {
                     return Err(CollectionError::ModelMix {
                         name: name.clone(),
                         bound: bound.clone(),
                         offered: model.clone(),
                     });
                 }
-                None => record.model = Some(model.clone()),
+                _ => record.model = Some(model.clone()),
             }
-            let action = format!("bind the collection `{name}` to {model}");
-            let value =
-                encode(&record, Encoding::Json).map_err(|e| BusError::failed(&action, e))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Declares these fields, beside those that the collection has.
+    ///
+    /// # Errors
+    /// One of them is of another kind already, or the collection does not exist.
+    pub async fn declare(
+        &self,
+        name: &Collection,
+        fields: &FieldKinds,
+    ) -> Result<CollectionRecord, CollectionError> {
+        self.change(name, &format!("declare fields of the collection `{name}`"), |record| {
+            fields.iter().try_for_each(|(field, kind)| {
+                let declared = record.fields.declare(field, kind);
+                declared.map_err(|cause| CollectionError::Field { name: name.clone(), cause })
+            })
+        })
+        .await
+    }
+
+    /// Writes the record as `change` leaves it, if that is another one.
+    async fn change(
+        &self,
+        name: &Collection,
+        action: &str,
+        change: impl Fn(&mut CollectionRecord) -> Result<(), CollectionError>,
+    ) -> Result<CollectionRecord, CollectionError> {
+        loop {
+            let Some((held, revision)) = self.entry(name).await? else {
+                return self.get(name).await;
+            };
+            let mut record = held.clone();
+            change(&mut record)?;
+            if record == held {
+                return Ok(record);
+            }
+            let value = encode(&record, Encoding::Json).map_err(|e| BusError::failed(action, e))?;
             match self.bucket.update(name.as_str(), value.into(), revision).await {
                 Ok(_) => return Ok(record),
                 // because: another worker was first; look again at what it wrote

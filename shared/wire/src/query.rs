@@ -2,7 +2,7 @@
 //! shard holds.
 
 use serde::{Deserialize, Serialize};
-use weimocir_domain::{Beta, Candidate, Collection, ImageId, LongText, ModelId, Revision};
+use weimocir_domain::{Beta, Candidate, Collection, Filter, ImageId, LongText, ModelId, Revision};
 
 use crate::{Blob, Message, Vector, vectors::CaptionVector, work::Metadata};
 
@@ -81,6 +81,8 @@ pub struct CandidatesQuery {
     pub k: usize,
     #[serde(default)]
     pub exclude: Vec<ImageId>,
+    #[serde(default)]
+    pub filter: Option<Filter>,
 }
 
 /// A piece of a shard's answer. Pieces are numbered from 0; the last one says so.
@@ -88,7 +90,7 @@ pub struct CandidatesQuery {
 pub struct CandidatesChunk {
     pub sequence: u32,
     pub last: bool,
-    /// Images in this shard when it answered.
+    /// Images of this shard that were compared.
     pub images: u64,
     pub candidates: Vec<Candidate>,
 }
@@ -139,6 +141,12 @@ impl Message for EncodeQuery {
     const VERSION: u16 = 2;
 }
 
+impl Message for CandidatesQuery {
+    const NAME: &'static str = "candidates-query";
+    // 2: filter, which a reader of the first version would pass over
+    const VERSION: u16 = 2;
+}
+
 macro_rules! messages {
     ($($t:ty = $name:literal),* $(,)?) => {$(
         impl Message for $t {
@@ -151,7 +159,6 @@ messages! {
     EncodedQuery = "encoded-query",
     CaptionQuery = "caption-query",
     CaptionedQuery = "captioned-query",
-    CandidatesQuery = "candidates-query",
     CandidatesChunk = "candidates-chunk",
     LookupQuery = "lookup-query",
     Lookup = "lookup",

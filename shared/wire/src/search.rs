@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use weimocir_domain::{
-    Alpha, Beta, Candidate, Collection, ImageId, LongText, ModelId, TextReference,
+    Alpha, Beta, Candidate, Collection, Filter, ImageId, LongText, ModelId, TextReference,
 };
 
 use crate::{Blob, Message, query::EncodeTiming};
@@ -43,6 +43,10 @@ pub struct SearchRequest {
     /// Keep the reference itself out of the answer. Default: yes.
     #[serde(default)]
     pub exclude_reference: Option<bool>,
+    /// What the images' metadata must say, by the collection's declared fields.
+    // because: a worker that knows no filters refuses the field, and answers what goes without it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
     /// How long the whole search may take, in milliseconds. Default 5,000.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
@@ -65,7 +69,7 @@ pub struct SearchAnswer {
     pub alpha: Alpha,
     pub beta: Beta,
     pub text_reference: TextReference,
-    /// Images that were compared.
+    /// Images that were compared: with a filter, those that it lets through.
     pub images: u64,
     /// Some shard did not answer in time: better candidates may exist.
     pub partial: bool,

@@ -1,7 +1,7 @@
 //! The vectors log: what is known of an image, one message per part, and collections' records.
 
 use serde::{Deserialize, Serialize};
-use weimocir_domain::{Collection, ImageId, ModelId, Revision};
+use weimocir_domain::{Collection, FieldKinds, ImageId, ModelId, Revision};
 
 use crate::{Message, Vector, work::Metadata};
 
@@ -48,6 +48,9 @@ pub struct CollectionRecord {
     /// The encoder of every vector, once the first one was made.
     #[serde(default)]
     pub model: Option<ModelId>,
+    /// What searches can filter by. More may be added; one that is there keeps its kind.
+    #[serde(default, skip_serializing_if = "FieldKinds::is_empty")]
+    pub fields: FieldKinds,
 }
 
 impl Message for ImagePart {

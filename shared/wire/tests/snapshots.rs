@@ -7,8 +7,8 @@ use std::fmt::{Debug, Write as _};
 
 use serde_json::json;
 use weimocir_domain::{
-    Alpha, Beta, Candidate, CaptionSimilarity, Collection, ImageId, LongText, ModelId, Revision,
-    TextReference,
+    Alpha, Beta, Candidate, CaptionSimilarity, Collection, FieldKinds, Filter, ImageId, LongText,
+    ModelId, Revision, TextReference,
 };
 use weimocir_wire::{
     Blob, Encoding, Message, Vector, WireError, dead, decode, encode,
@@ -67,6 +67,28 @@ fn model() -> ModelId {
 
 fn metadata() -> Metadata {
     json!({ "price": 12.5, "tags": ["a", null, true] }).as_object().unwrap().clone()
+}
+
+fn fields() -> FieldKinds {
+    let kinds = json!({
+        "colour": "keyword", "made": "timestamp", "price": "float", "sale": "boolean",
+        "stock": "integer",
+    });
+    serde_json::from_value(kinds).unwrap()
+}
+
+/// Every shape that a filter has.
+fn filter() -> Filter {
+    let filter = json!({ "and": [
+        { "field": "colour", "in": ["red", "blue"] },
+        { "or": [
+            { "field": "price", "range": { "gte": 1, "lt": 5.5 } },
+            { "field": "made", "range": { "gt": "2026-01-31T12:00:00Z", "lte": 1769904000 } },
+        ] },
+        { "not": { "field": "sale", "is": true } },
+        { "field": "stock", "exists": true },
+    ] });
+    serde_json::from_value(filter).unwrap()
 }
 
 fn vector() -> Vector {
@@ -141,8 +163,13 @@ fn vectors() {
             captions: vec![caption_vector()],
         },
         Tombstone { image: image(), revision: Revision(8) },
-        CollectionRecord { name: collection(), shards: 4, model: Some(model()) },
-        CollectionRecord { name: Collection::default(), shards: 1, model: None },
+        CollectionRecord { name: collection(), shards: 4, model: Some(model()), fields: fields() },
+        CollectionRecord {
+            name: Collection::default(),
+            shards: 1,
+            model: None,
+            fields: FieldKinds::default(),
+        },
     );
 }
 
@@ -174,6 +201,7 @@ fn query() {
             beta: Beta::new(0.1).unwrap(),
             k: 10,
             exclude: vec![image()],
+            filter: Some(filter()),
         },
         CandidatesChunk { sequence: 1, last: true, images: 70_000, candidates: vec![candidate()] },
         LookupQuery { images: vec![image(), other_image()] },
@@ -216,6 +244,7 @@ fn request() -> SearchRequest {
         k: Some(50),
         exclude: vec![other_image()],
         exclude_reference: Some(false),
+        filter: Some(filter()),
         timeout_ms: Some(2_000),
     }
 }
@@ -335,6 +364,13 @@ fn a_picture_to_caption_may_come_without_its_source() {
 }
 
 #[test]
+fn a_collection_from_before_there_were_fields_has_none() {
+    let older = json!({ "version": 1, "name": collection(), "shards": 2, "model": model() });
+    let read: CollectionRecord = decode(older.to_string().as_bytes(), Encoding::Json).unwrap();
+    assert!(read.fields.is_empty());
+}
+
+#[test]
 fn bytes_that_are_no_message_are_named() {
     let whole = encode(&request(), Encoding::MessagePack).unwrap();
     let cut = &whole[..whole.len() - 1];
@@ -375,9 +411,19 @@ fn values_out_of_range_are_refused() {
         ("long_text", json!("cut")),
         ("exclude", json!(["x"])),
         ("k", json!(-1)),
+        ("filter", json!({ "field": "colour" })),
+        ("filter", json!({ "field": "price", "range": { "gte": null } })),
     ] {
         refused(json!({ "modifier": "is blue", field: wrong }));
     }
+}
+
+#[test]
+fn a_filter_has_no_nan() {
+    // Python: msgpack.packb({"filter": {"field": "x", "is": float("nan")}})
+    let python = b"\x81\xa6filter\x82\xa5field\xa1x\xa2is\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00";
+    let error = decode::<SearchRequest>(python, Encoding::MessagePack).unwrap_err().to_string();
+    assert!(error.contains("expected a text, a finite number, true or false"), "{error}");
 }
 
 #[test]
@@ -409,7 +455,7 @@ fn blobs_are_base64_in_json_and_bytes_in_message_pack() {
 
 #[test]
 fn a_vector_of_broken_length_is_refused() {
-    let packed = b"\x82\xa5image\xc4\x05abcde\xa5model\xa1m";
+    let packed = b"\x83\xa7version\x02\xa5image\xc4\x05abcde\xa5model\xa1m";
     let error = decode::<CandidatesQuery>(packed, Encoding::MessagePack).unwrap_err();
     assert!(error.to_string().contains("5 bytes are no f32 values"), "{error}");
 }

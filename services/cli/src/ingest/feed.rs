@@ -94,6 +94,9 @@ impl Feed {
             let reason = format!("its metadata have {size} bytes, of at most {METADATA}");
             return Ok(Outcome::Refused { source, reason });
         }
+        if let Err(misfit) = self.collection.fields.check(&metadata) {
+            return Ok(Outcome::Refused { source, reason: misfit.to_string() });
+        }
         let held = if self.force { ImageState::default() } else { self.held(image).await? };
         let Some(revision) = held.image else {
             return self.submit_new(&bytes, image, source, metadata, captions).await;

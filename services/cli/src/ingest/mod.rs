@@ -15,6 +15,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context;
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use weimocir_domain::{FieldDeclaration, FieldKinds};
 use weimocir_runtime::{Bus, Collections, DeadLetters, Pictures};
 
 use crate::{Done, Shared};
@@ -35,6 +36,10 @@ pub struct IngestArgs {
     /// Metadata: JSON `{"name": {…}}`, or objects with "image" and whatever else
     #[arg(long, value_name = "FILE")]
     pub metadata: Option<PathBuf>,
+    /// Declare a field of the metadata that searches can filter by: keyword, integer, float,
+    /// timestamp or boolean. It stays declared, and pictures whose metadata do not fit are refused
+    #[arg(long = "field", value_name = "NAME:KIND")]
+    pub fields: Vec<FieldDeclaration>,
     /// Make no captions for pictures that bring none
     #[arg(long)]
     pub no_captions: bool,
@@ -65,6 +70,7 @@ impl IngestArgs {
             paths: vec![folder.display().to_string()],
             captions: None,
             metadata: None,
+            fields: vec![],
             no_captions: false,
             wait: true,
             watch: false,
@@ -99,8 +105,12 @@ pub(crate) async fn ingest(
 ) -> anyhow::Result<Summary> {
     let tables = tables::Tables::read(args.captions.as_deref(), args.metadata.as_deref())?;
     let places = sources::places(&args.paths)?;
+    let mut fields = FieldKinds::default();
+    args.fields.iter().try_for_each(|new| fields.declare(&new.field, new.kind))?;
     bus.provision().await?;
-    let collection = Collections::open(bus).await?.ensure(&shared.collection, args.shards).await?;
+    let collections = Collections::open(bus).await?;
+    collections.ensure(&shared.collection, args.shards).await?;
+    let collection = collections.declare(&shared.collection, &fields).await?;
     let letters = DeadLetters::open(bus).await?;
     let before = letters.last_number().await?;
     let feed = Feed::new(bus, Pictures::open(bus).await?, collection, args, tables);
