@@ -11,7 +11,7 @@ FOLDER holds raw little-endian f32: rows.f32 = [N(v); mean_r N(t_r)] by image, c
 N(t_r), queries.f32 = [(1-beta) q; beta q], composed.f32 = q, beta.f32. Peers are:
 
     flat             FAISS IndexFlatIP over the rows: exact
-    flat-halves      the same memory searched as two halves, a thread each: FAISS gives a lone query one thread
+    flat-halves      the same memory searched as two halves, a thread each: FAISS does not share a lone query out
     sq8              FAISS IndexScalarQuantizer, 8 bits
     hnsw-64, -256    one FAISS IndexHNSWFlat, M 32, efConstruction 200, searched with efSearch 64 and 256
     published        as the published code scores and sorts, by torch: products of q with the images and with

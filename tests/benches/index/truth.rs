@@ -52,6 +52,7 @@ impl Truth {
             let answer = &answer[..k.min(answer.len())];
             nearest.iter().take(k).filter(|(_, image)| answer.contains(image)).count()
         });
-        found.sum::<usize>() as f64 / (k * self.nearest.len()) as f64
+        let all: usize = self.nearest.iter().map(|nearest| nearest.len().min(k)).sum();
+        found.sum::<usize>() as f64 / all as f64
     }
 }
