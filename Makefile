@@ -94,7 +94,7 @@ bench-encode: .build/peers-python build ## Measure images and texts per second b
 	@target/release/bench-encode --python "$$(cat $<)"
 
 .PHONY: bench-index
-bench-index: .build/peers-python build ## Measure search beside FAISS and usearch (20 GB of memory, 10 GB of disk)
+bench-index: .build/peers-python build ## Measure search beside FAISS and usearch (half an hour; 20 GB of memory, 10 GB of disk)
 	@rm -rf .build/bench-index
 	@target/release/bench-index --python "$$(cat $<)"
 	@rm -rf .build/bench-index

@@ -219,3 +219,38 @@ impl Random {
         (sum as f32 / 65_536.0 - 2.0) * 3f32.sqrt()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dot(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    #[test]
+    fn a_rotation_keeps_inner_products_and_spreads_a_coordinate() {
+        for dim in [256, 514, 768] {
+            let mut random = Random(1);
+            let rotation = Rotation::new(dim, &mut random);
+            let [a, b]: [Vec<f32>; 2] =
+                std::array::from_fn(|_| (0..dim).map(|_| random.normal()).collect());
+            let turned = dot(&rotation.turned(&a), &rotation.turned(&b));
+            assert!((turned - dot(&a, &b)).abs() < 1e-3, "d = {dim}");
+            let mut one = vec![0.0; dim];
+            one[dim / 3] = 1.0;
+            let most = rotation.turned(&one).into_iter().map(f32::abs).fold(0.0, f32::max);
+            assert!(most < 7.0 / (dim as f32).sqrt(), "d = {dim}: {most}");
+        }
+    }
+
+    #[test]
+    fn captions_of_an_image_are_nearer_to_each_other_than_to_another_image() {
+        let mixture = Mixture::new(512);
+        let near = |a: &Image, b: &Image| dot(&unit(&a.captions[0]), &unit(&b.captions[1]));
+        let images = mixture.images(0, 64);
+        let own: f32 = images.iter().map(|image| near(image, image)).sum();
+        let others: f32 = images.windows(2).map(|pair| near(&pair[0], &pair[1])).sum();
+        assert!(own / 64.0 > others / 63.0 + 0.05, "{own} {others}");
+    }
+}

@@ -62,8 +62,11 @@ pub(crate) fn head(args: &Args) {
     );
 }
 
-pub(crate) fn gallery(gallery: &Gallery) {
+pub(crate) fn gallery(gallery: &Gallery, left_out: &[String]) {
     println!("\n{} images, d = {}\n", gallery.rows, gallery.mixture.dim());
+    if !left_out.is_empty() {
+        println!("Left out: {}.\n", left_out.join("; "));
+    }
     println!(
         "| | threads | K | ms, median | ms, least | ×Flat | recall | GB/s, share | bytes per image |"
     );

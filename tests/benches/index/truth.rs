@@ -56,3 +56,19 @@ impl Truth {
         found.sum::<usize>() as f64 / all as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_joined_and_what_is_not_admitted_is_left_out() {
+        let rows: Vec<f32> = (0..200).flat_map(|n| [1.0, (n * 37 % 200) as f32]).collect();
+        let mut truth = Truth::new(&[vec![0.0, 1.0], vec![0.0, -1.0]]).unwrap();
+        truth.add(0, &rows[..200], |image| image % 2 == 0).unwrap();
+        truth.add(100, &rows[200..], |image| image % 2 == 0).unwrap();
+        // 37·n mod 200 is 198 at n = 54 and 196 at n = 108; it is 0 at n = 0 and 2 at n = 146.
+        assert!((truth.recall(&[vec![54, 108], vec![0, 146]], 2) - 1.0).abs() < 1e-12);
+        assert!((truth.recall(&[vec![54, 1], vec![2, 3]], 2) - 0.25).abs() < 1e-12);
+    }
+}
