@@ -194,13 +194,9 @@ fn measured(args: &Args, plan: Plan, probe: &Probe) -> anyhow::Result<Figures> {
     };
     report::gallery(&gallery, &plan.left_out());
     let stages = if args.skip_peers { vec![(plan.rows, vec![])] } else { plan.stages(args) };
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows = Vec::new();
     for (among, peers) in stages {
-        let stage = stage(&mut contest, among, &peers)?;
-        // because: who was measured before among as many images is there for the ratios alone
-        let fresh = |row: &&Row| rows.iter().all(|known| !known.repeats(row));
-        stage.iter().filter(fresh).for_each(Row::print);
-        rows.extend(stage);
+        stage(&mut contest, among, &peers, &mut rows)?;
     }
     if let Some(ours) = ours.as_ref().filter(|_| args.usage) {
         drop(contest);
@@ -209,12 +205,16 @@ fn measured(args: &Args, plan: Plan, probe: &Probe) -> anyhow::Result<Figures> {
     Ok(report::figures(&rows, ours.as_ref()))
 }
 
-/// Loads these peers, measures them and our own index, and lets the peers go.
-fn stage(contest: &mut Contest<'_>, among: usize, peers: &[Peer]) -> anyhow::Result<Vec<Row>> {
+/// Loads these peers, measures and prints them and our own index, and lets the peers go.
+fn stage(
+    contest: &mut Contest<'_>,
+    among: usize,
+    peers: &[Peer],
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<()> {
     let entrants = entrants(contest, among, peers)?;
     let field: Vec<Who> = entrants.iter().map(|entrant| entrant.who).collect();
     let truth = contest.gallery.truth_among(among)?;
-    let mut rows = Vec::new();
     for case in CASES {
         eprintln!("{among} images, {case}");
         let outcomes = contest.run(&field, case)?;
@@ -226,7 +226,7 @@ fn stage(contest: &mut Contest<'_>, among: usize, peers: &[Peer]) -> anyhow::Res
         for outcome in &outcomes {
             let entrant = entrants.iter().find(|entrant| entrant.who == outcome.who);
             let entrant = entrant.context("nobody enters unasked")?;
-            rows.push(Row {
+            let row = Row {
                 outcome: outcome.clone(),
                 among,
                 of: contest.gallery.rows,
@@ -238,14 +238,19 @@ fn stage(contest: &mut Contest<'_>, among: usize, peers: &[Peer]) -> anyhow::Res
                 // because: a batch reads an image once for many queries
                 bytes_read: entrant.bytes_read.filter(|_| case.batch == 1),
                 bytes_per_image: entrant.bytes_per_image,
-            });
+            };
+            // because: who was measured before among as many images is there for the ratios alone
+            if rows.iter().all(|known| !known.repeats(&row)) {
+                row.print();
+            }
+            rows.push(row);
         }
     }
     if let Some(running) = &mut contest.peers {
         // because: others look into the memory of the first
         peers.iter().rev().try_for_each(|peer| running.drop(*peer))?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 struct Entrant {
