@@ -52,7 +52,7 @@ PARITY_SEED ?= $(shell date +%s)
 # Holds the path of the Python to use.
 .build/peers-python: tests/peers.txt
 	@mkdir -p .build
-	@if $(PYTHON) -c 'import torch, transformers, onnxruntime, onnxscript' 2>/dev/null; then \
+	@if $(PYTHON) -c 'import torch, transformers, onnxruntime, onnxscript, faiss, usearch' 2>/dev/null; then \
 	    $(PYTHON) -c 'import sys; print(sys.executable)' > $@; \
 	else \
 	    echo "fetching PyTorch and its company from PyPI into .build/peers (6 GB)"; \
@@ -92,6 +92,12 @@ bench-pipeline: .build/nats.done build ## Measure throughput and latency of the 
 .PHONY: bench-encode
 bench-encode: .build/peers-python build ## Measure images and texts per second beside PyTorch and ONNX Runtime
 	@target/release/bench-encode --python "$$(cat $<)"
+
+.PHONY: bench-index
+bench-index: .build/peers-python build ## Measure search beside FAISS and usearch (half an hour; 20 GB of memory, 10 GB of disk)
+	@rm -rf .build/bench-index
+	@target/release/bench-index --python "$$(cat $<)"
+	@rm -rf .build/bench-index
 
 .PHONY: bench-retrieval
 bench-retrieval: .build/nats.done build ## Measure recall on the held-out catalogue, through the pipeline
