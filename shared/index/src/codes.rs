@@ -116,9 +116,14 @@ impl Codes {
         prefetch(bytemuck::bytes_of(self.facts(row)));
     }
 
-    /// Bytes of codes for each row.
-    pub(crate) fn bytes_per_row(&self) -> f64 {
-        self.layout.stride as f64 / BLOCK as f64 + (2 * self.row_bytes + size_of::<Facts>()) as f64
+    /// Bytes of a row's sketch.
+    pub(crate) fn sketch_bytes(&self) -> f64 {
+        self.layout.stride as f64 / BLOCK as f64
+    }
+
+    /// Bytes of all codes of a row.
+    pub(crate) fn bytes(&self) -> f64 {
+        self.sketch_bytes() + (2 * self.row_bytes + size_of::<Facts>()) as f64
     }
 }
 

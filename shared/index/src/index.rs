@@ -60,6 +60,17 @@ pub(crate) struct Row {
     pub(crate) captions: Record,
 }
 
+/// Memory of an index.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Footprint {
+    /// Bytes of an image's sketch, which every search reads; 0 while there are no codes.
+    pub sketch: f64,
+    /// Bytes of all codes of an image, the sketch among them.
+    pub codes: f64,
+    /// Bytes set aside for the exact vectors of all images.
+    pub exact: usize,
+}
+
 /// Entries with their codes, ready to be applied at once.
 #[derive(Debug)]
 pub struct Prepared<'a> {
@@ -122,9 +133,12 @@ impl Index {
         Ok((read(embedding)?, read(captions)?))
     }
 
-    /// Bytes of codes for each image, and of exact vectors in all.
-    pub fn footprint(&self) -> (f64, usize) {
-        (self.codes.as_ref().map_or(0.0, Codes::bytes_per_row), self.vectors.bytes())
+    pub fn footprint(&self) -> Footprint {
+        Footprint {
+            sketch: self.codes.as_ref().map_or(0.0, Codes::sketch_bytes),
+            codes: self.codes.as_ref().map_or(0.0, Codes::bytes),
+            exact: self.vectors.bytes(),
+        }
     }
 
     /// Checks and codes entries: the slow part of putting them in, which needs no exclusive access.

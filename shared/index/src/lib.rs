@@ -21,7 +21,7 @@ mod vectors;
 use weimocir_domain::ImageId;
 
 pub use filter::{Fields, FieldsError};
-pub use index::{Entry, Index, LEARN, Learned, Learning, Prepared};
+pub use index::{Entry, Footprint, Index, LEARN, Learned, Learning, Prepared};
 pub use search::{Found, Guarantee, Query, Wanted};
 pub use vectors::Exact;
 

@@ -82,7 +82,7 @@ impl Outcome {
 #[derive(Debug)]
 pub(crate) struct Contest<'a> {
     pub(crate) gallery: &'a Gallery,
-    pub(crate) ours: Option<&'a Ours<'a>>,
+    pub(crate) ours: &'a Ours<'a>,
     pub(crate) peers: Option<Peers>,
     pub(crate) probe: &'a Probe,
     pub(crate) rounds: usize,
@@ -119,20 +119,14 @@ impl Contest<'_> {
     }
 
     fn calls(&mut self, who: Who, case: Case, first: usize) -> anyhow::Result<Vec<f64>> {
-        match (who, self.ours, &mut self.peers) {
-            (Who::Ours(mode), Some(ours), _) => self.own_calls(ours, mode, case, first),
-            (Who::Peer(peer), _, Some(peers)) => peers.time(peer, case, first, self.seconds),
+        match (who, &mut self.peers) {
+            (Who::Ours(mode), _) => self.own_calls(mode, case, first),
+            (Who::Peer(peer), Some(peers)) => peers.time(peer, case, first, self.seconds),
             _ => anyhow::bail!("{} is not here", who.title()),
         }
     }
 
-    fn own_calls(
-        &self,
-        ours: &Ours<'_>,
-        mode: Mode,
-        case: Case,
-        first: usize,
-    ) -> anyhow::Result<Vec<f64>> {
+    fn own_calls(&self, mode: Mode, case: Case, first: usize) -> anyhow::Result<Vec<f64>> {
         let batches: Vec<&[Query]> = self.gallery.queries.chunks_exact(case.batch).collect();
         let (mut times, begin) = (Vec::new(), Instant::now());
         while times.is_empty()
@@ -140,7 +134,7 @@ impl Contest<'_> {
         {
             let batch = batches[(first / case.batch + times.len()) % batches.len()];
             let start = Instant::now();
-            (ours.search)(mode, batch, case.k, case.threads)?;
+            (self.ours.search)(mode, batch, case.k, case.threads)?;
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
         Ok(times)

@@ -1,11 +1,23 @@
 //! Our own index in this benchmark: what the harness needs of it, and what it is asked.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{PoisonError, RwLock},
+    time::Instant,
+};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use roaring::RoaringBitmap;
+use weimocir_domain::ImageId;
+use weimocir_index::{Entry, Found, Guarantee, Index, Wanted};
 
 use crate::{
     gallery::Gallery,
     mixture::{Image, Query},
 };
+
+/// Images made and put in at once.
+const BLOCK: usize = 4_096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -24,10 +36,9 @@ impl Mode {
     }
 }
 
-type Nearest = anyhow::Result<Vec<u32>>;
 type Search<'a> = dyn Fn(Mode, &[Query], usize, usize) -> anyhow::Result<Vec<Vec<u32>>> + Sync + 'a;
 type SearchAmong<'a> =
-    dyn Fn(&Query, usize, usize, &(dyn Fn(u32) -> bool + Sync)) -> Nearest + Sync + 'a;
+    dyn Fn(&Query, usize, usize, &RoaringBitmap) -> anyhow::Result<Vec<u32>> + Sync + 'a;
 type Insert<'a> = dyn Fn(u32, &Image) -> anyhow::Result<()> + Sync + 'a;
 
 /// The index over a whole gallery.
@@ -53,8 +64,101 @@ impl fmt::Debug for Ours<'_> {
     }
 }
 
-/// THE PLACE FOR OUR INDEX: build it from `gallery.mixture.images(first, count)`, block after block,
-/// as raw vectors. `None` leaves our rows and figures out.
-pub(crate) fn ours(_gallery: &Gallery) -> anyhow::Result<Option<Ours<'_>>> {
-    Ok(None)
+/// Builds the index from the gallery, block after block.
+pub(crate) fn ours(gallery: &Gallery) -> anyhow::Result<Ours<'_>> {
+    let index = Built::new(gallery)?;
+    let footprint = read(&index.index).footprint();
+    let (seconds, rows) = (index.seconds, gallery.rows as f64);
+    let index = std::sync::Arc::new(index);
+    let (one, other) = (index.clone(), index.clone());
+    Ok(Ours {
+        search: Box::new(move |mode, queries, k, threads| {
+            let wanted = Wanted { k, guarantee: mode.guarantee(), ..Wanted::default() };
+            one.search(queries, &wanted, threads)
+        }),
+        search_among: Box::new(move |query, k, threads, rows| {
+            let wanted = Wanted { k, rows: Some(rows), ..Wanted::default() };
+            let found = other.search(std::slice::from_ref(query), &wanted, threads)?;
+            Ok(found.into_iter().next().unwrap_or_default())
+        }),
+        insert: Box::new(move |id, image| index.insert(id, image)),
+        bytes_per_query: footprint.sketch * rows,
+        inserts_per_s: rows / seconds,
+        bytes_per_image: footprint.codes,
+    })
+}
+
+impl Mode {
+    fn guarantee(self) -> Guarantee {
+        match self {
+            Self::Swift => Guarantee::default(),
+            Self::Proved => Guarantee::Proved,
+        }
+    }
+}
+
+struct Built {
+    index: RwLock<Index>,
+    /// With one thread and with two.
+    pools: [ThreadPool; 2],
+    /// What putting everything in took, without the learning.
+    seconds: f64,
+}
+
+impl Built {
+    fn new(gallery: &Gallery) -> anyhow::Result<Self> {
+        let mut index = Index::new(gallery.mixture.dim());
+        let (mut seconds, mut learning) = (0.0, 0.0);
+        for first in (0..gallery.rows).step_by(BLOCK) {
+            let images = gallery.mixture.images(first, BLOCK.min(gallery.rows - first));
+            let entries = (first as u32..).zip(&images).map(|(id, image)| entry(id, image));
+            let (entries, start) = (entries.collect(), Instant::now());
+            index.insert(entries)?;
+            seconds += start.elapsed().as_secs_f64();
+            let start = Instant::now();
+            index.learn()?;
+            learning += start.elapsed().as_secs_f64();
+        }
+        eprintln!("index built: {seconds:.1} s of inserting, {learning:.1} s of learning");
+        let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build();
+        Ok(Self { index: RwLock::new(index), pools: [pool(1)?, pool(2)?], seconds })
+    }
+
+    fn search(
+        &self,
+        queries: &[Query],
+        wanted: &Wanted<'_>,
+        threads: usize,
+    ) -> anyhow::Result<Vec<Vec<u32>>> {
+        let index = read(&self.index);
+        let queries: Vec<_> = queries.iter().map(query).collect();
+        let found = self.pools[threads - 1].install(|| index.search_batch(&queries, wanted))?;
+        Ok(found.iter().map(|found| found.iter().map(number).collect()).collect())
+    }
+
+    fn insert(&self, id: u32, image: &Image) -> anyhow::Result<()> {
+        let prepared = read(&self.index).prepare(vec![entry(id, image)])?;
+        self.index.write().unwrap_or_else(PoisonError::into_inner).apply(prepared)?;
+        Ok(())
+    }
+}
+
+fn read(index: &RwLock<Index>) -> std::sync::RwLockReadGuard<'_, Index> {
+    index.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn query(query: &Query) -> weimocir_index::Query {
+    weimocir_index::Query { image: query.composed(), captions: vec![], beta: query.beta }
+}
+
+fn entry(id: u32, image: &Image) -> Entry<'_> {
+    Entry {
+        image: ImageId::from_bytes(u128::from(id).to_be_bytes()),
+        embedding: &image.embedding,
+        captions: image.captions.iter().map(Vec::as_slice).collect(),
+    }
+}
+
+fn number(found: &Found) -> u32 {
+    u128::from_be_bytes(*found.image.as_bytes()) as u32
 }
