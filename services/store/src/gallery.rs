@@ -1,11 +1,11 @@
-//! One shard in memory: unit vectors side by side, and an exact scan over all of them.
+//! One shard in memory: raw vectors side by side, and an exact scan over all of them.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
-use weimocir_domain::{Candidate, CaptionSimilarity, Composed, ImageId, ModelId, TopK};
+use weimocir_domain::{Candidate, CaptionSimilarity, Composed, ImageId, ModelId, Raw, TopK, norm};
 use weimocir_wire::{
     query::ImageState,
     vectors::{CaptionsPart, ImagePart},
@@ -19,10 +19,12 @@ pub(crate) struct Gallery {
     shape: Option<(ModelId, usize)>,
     /// Everything ever heard of, deleted images included.
     entries: HashMap<ImageId, Entry>,
-    /// Row n of `units` is image n of `rows`.
+    /// Row n of `vectors` and `norms` is image n of `rows`.
     rows: Vec<ImageId>,
-    /// `N(v)`, rows × d.
-    units: Vec<f32>,
+    /// `v`, raw, rows × d.
+    vectors: Vec<f32>,
+    /// `‖v‖`.
+    norms: Vec<f64>,
     captioned: u64,
 }
 
@@ -43,8 +45,16 @@ struct About {
 #[derive(Debug)]
 struct Captions {
     texts: Vec<String>,
-    /// `N(t_r)`, R × d.
-    units: Vec<f32>,
+    /// `t_r`, raw, R × d.
+    vectors: Vec<f32>,
+    /// `‖t_r‖`.
+    norms: Vec<f64>,
+}
+
+impl Captions {
+    fn raw(&self) -> impl Iterator<Item = Raw<'_>> {
+        Raw::each(&self.vectors, &self.norms)
+    }
 }
 
 impl Gallery {
@@ -90,16 +100,18 @@ impl Gallery {
     }
 
     fn put_image(&mut self, part: ImagePart) {
-        let unit = unit(&part.embedding.0);
+        let (vector, norm) = (&part.embedding.0, norm(&part.embedding.0));
         let row = self.entries.get(&part.image).and_then(|entry| entry.row);
         let row = match row {
             Some(row) => {
-                self.units[row * unit.len()..][..unit.len()].copy_from_slice(&unit);
+                self.vectors[row * vector.len()..][..vector.len()].copy_from_slice(vector);
+                self.norms[row] = norm;
                 row
             }
             None => {
                 self.rows.push(part.image);
-                self.units.extend_from_slice(&unit);
+                self.vectors.extend_from_slice(vector);
+                self.norms.push(norm);
                 self.rows.len() - 1
             }
         };
@@ -109,10 +121,12 @@ impl Gallery {
     }
 
     fn put_captions(&mut self, part: CaptionsPart) {
-        let units = part.captions.iter().flat_map(|caption| unit(&caption.embedding.0)).collect();
+        let vectors =
+            part.captions.iter().flat_map(|caption| caption.embedding.0.iter().copied()).collect();
+        let norms = part.captions.iter().map(|caption| norm(&caption.embedding.0)).collect();
         let texts = part.captions.into_iter().map(|caption| caption.text).collect();
         self.entries.entry(part.image).or_default().captions =
-            Some(Arc::new(Captions { texts, units }));
+            Some(Arc::new(Captions { texts, vectors, norms }));
     }
 
     fn forget(&mut self, image: ImageId, state: ImageState) {
@@ -132,8 +146,9 @@ impl Gallery {
         let Some((_, dim)) = self.shape else { return };
         self.rows.swap_remove(row);
         let last = self.rows.len() * dim;
-        self.units.copy_within(last..last + dim, row * dim);
-        self.units.truncate(last);
+        self.vectors.copy_within(last..last + dim, row * dim);
+        self.vectors.truncate(last);
+        self.norms.swap_remove(row);
         if let Some(moved) = self.rows.get(row)
             && let Some(entry) = self.entries.get_mut(moved)
         {
@@ -148,16 +163,14 @@ impl Gallery {
         k: usize,
         exclude: &HashSet<ImageId>,
     ) -> Vec<Candidate> {
-        let Some((_, dim)) = self.shape else { return Vec::new() };
         let mut top = TopK::new(k);
-        for (row, unit) in self.units.chunks_exact(dim).enumerate() {
-            let image = self.rows[row];
+        for (&image, raw) in self.rows.iter().zip(Raw::each(&self.vectors, &self.norms)) {
             if exclude.contains(&image) {
                 continue;
             }
             let entry = &self.entries[&image];
-            let captions = entry.captions.as_ref().map_or(&[][..], |captions| &captions.units);
-            let scored = query.score(unit, captions);
+            let captions = entry.captions.iter().flat_map(|captions| captions.raw());
+            let scored = query.score(raw, captions);
             top.push(scored.similarity, image, (image, scored));
         }
         let chosen = top.into_sorted().into_iter();
@@ -172,7 +185,7 @@ impl Gallery {
     ) -> Candidate {
         let entry = &self.entries[&image];
         let captions = entry.captions.as_ref().map_or_else(Vec::new, |captions| {
-            let mut similarities = query.caption_similarities(&captions.units);
+            let mut similarities = query.caption_similarities(captions.raw()).map(|s| s as f32);
             let texts = captions.texts.iter().cloned();
             texts.map(|text| CaptionSimilarity { text, similarity: similarities.next() }).collect()
         });
@@ -183,12 +196,6 @@ impl Gallery {
         let weimocir_domain::Similarities { similarity, s_img, s_txt } = scored;
         Candidate { image, similarity, s_img, s_txt, captions, source, metadata }
     }
-}
-
-/// `N(x)` of values that were checked when the part was read.
-fn unit(values: &[f32]) -> Vec<f32> {
-    let norm = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32;
-    values.iter().map(|x| x / norm).collect()
 }
 
 #[cfg(test)]
@@ -405,8 +412,8 @@ pub(crate) mod tests {
             prop_assert_eq!(found.len(), expected.len());
             for (candidate, (score, _)) in found.iter().zip(&expected) {
                 let similarity = f64::from(candidate.similarity);
-                prop_assert!((similarity - score).abs() < 1e-5, "{} at {}", similarity, score);
-                prop_assert!((similarity - exact[&candidate.image]).abs() < 1e-5);
+                prop_assert!((similarity - score).abs() < 1e-6, "{} at {}", similarity, score);
+                prop_assert!((similarity - exact[&candidate.image]).abs() < 1e-6);
                 let (_, texts) = &images[usize::from(candidate.image.as_bytes()[0])];
                 prop_assert_eq!(candidate.s_txt.is_some(), !texts.is_empty());
                 prop_assert_eq!(candidate.captions.len(), texts.len());

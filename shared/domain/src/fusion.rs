@@ -16,7 +16,8 @@ pub enum FusionError {
 
 /// `N((1-α)·reference + α·modifier)` over **raw** embeddings (WeiMoCIR, arXiv 2409.04918, eq. 1):
 /// the longer of the two pulls harder, which normalising first would lose. With one side absent
-/// the other is the query, whatever α says. Returns a unit vector of length d.
+/// the other is the query, whatever α says. Returns a unit vector of length d, computed in f64 and
+/// rounded once.
 ///
 /// # Errors
 /// Both sides absent, two models, or a sum of length zero.
@@ -38,10 +39,14 @@ pub fn fuse(
             modifier_dim: m.dim(),
         });
     }
-    let a = alpha.get();
-    let sum: Vec<f32> =
-        v.values().iter().zip(m.values()).map(|(v, m)| (1.0 - a) * v + a * m).collect();
-    Embedding::new(v.model().clone(), sum).map(|q| q.unit()).map_err(|_| FusionError::Cancelled)
+    let a = f64::from(alpha.get());
+    let weighed = |(&v, &m): (&f32, &f32)| (1.0 - a) * f64::from(v) + a * f64::from(m);
+    let sum: Vec<f64> = v.values().iter().zip(m.values()).map(weighed).collect();
+    let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
+    if length == 0.0 {
+        return Err(FusionError::Cancelled);
+    }
+    Ok(sum.into_iter().map(|x| (x / length) as f32).collect())
 }
 
 #[cfg(test)]

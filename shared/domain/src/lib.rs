@@ -14,5 +14,5 @@ pub use embedding::{Embedding, EmbeddingError, ModelId};
 pub use fusion::{FusionError, fuse};
 pub use ids::{Collection, IdError, ImageId, Revision, Shard};
 pub use long_text::{LongText, LongTextError};
-pub use similarity::{Composed, Similarities, dot};
+pub use similarity::{Composed, Raw, Similarities, exact_dot, norm};
 pub use weights::{Alpha, Beta, TextReference, WeightError};
