@@ -6,6 +6,7 @@ mod embedding;
 mod fusion;
 mod ids;
 mod long_text;
+mod plane;
 mod similarity;
 mod weights;
 
@@ -14,5 +15,6 @@ pub use embedding::{Embedding, EmbeddingError, ModelId};
 pub use fusion::{FusionError, fuse};
 pub use ids::{Collection, IdError, ImageId, Revision, Shard};
 pub use long_text::{LongText, LongTextError};
+pub use plane::{Component, Components, Explained, Norm, Norms, Query, Share};
 pub use similarity::{Composed, Raw, Similarities, exact_dot, norm};
 pub use weights::{Alpha, Beta, TextReference, WeightError};

@@ -1,7 +1,9 @@
 //! Fusion and scoring against NumPy: `fixtures/make.py` wrote `fixtures/scores.json`.
 
 use serde::Deserialize;
-use weimocir_domain::{Alpha, Beta, Composed, Embedding, ModelId, Raw, TextReference, fuse, norm};
+use weimocir_domain::{
+    Alpha, Beta, Composed, Embedding, ModelId, Query, Raw, TextReference, fuse, norm,
+};
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -52,6 +54,31 @@ fn scores_are_those_of_numpy() {
             assert!(close(scored.s_img, case.s_img[n]), "{scored:?}");
             assert!(close(scored.s_txt.unwrap(), case.s_txt[n]), "{scored:?}");
             assert!(close(scored.similarity, case.s[n]), "{scored:?}");
+        }
+    }
+}
+
+#[test]
+fn every_score_of_the_plane_follows_from_one_set_of_components() {
+    let fixture: Fixture = serde_json::from_str(include_str!("fixtures/scores.json")).unwrap();
+    let query = |text_reference| {
+        let captions = match text_reference {
+            TextReference::Image => vec![],
+            TextReference::Caption => fixture.t_ref.iter().map(|t| embedding(t)).collect(),
+        };
+        let (reference, modifier) = (embedding(&fixture.v_ref), embedding(&fixture.m));
+        Query::new(Some(reference), Some(modifier), captions).unwrap()
+    };
+    for n in 0..fixture.v.len() {
+        for mode in [TextReference::Image, TextReference::Caption] {
+            let query = query(mode);
+            let captions = fixture.t[n].iter().map(|t| Raw::new(t, norm(t)));
+            let image = Raw::new(&fixture.v[n], norm(&fixture.v[n]));
+            let (norms, components) = (query.norms(), query.components(image, captions));
+            for case in fixture.cases.iter().filter(|case| case.text_reference == mode) {
+                let s = components.similarity(&norms, case.alpha, case.beta).unwrap();
+                assert!(close(s as f32, case.s[n]), "{s} for {}", case.s[n]);
+            }
         }
     }
 }
