@@ -1,6 +1,9 @@
 //! Candidates of a search, their total order, and the merge of many shards' lists into one.
 
-use std::{cmp::Ordering, collections::BinaryHeap};
+use std::{
+    cmp::Ordering,
+    collections::{BinaryHeap, HashSet},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +30,32 @@ pub struct Candidate {
 pub struct CaptionSimilarity {
     pub text: String,
     pub similarity: Option<f32>,
+}
+
+/// How far a similarity may be from -1..=1: rounding of the query and of the result.
+const SLACK: f32 = 1e-5;
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("image {image} has a similarity of {similarity}, which is not between -1 and 1")]
+pub struct CandidateError {
+    image: ImageId,
+    similarity: f32,
+}
+
+impl Candidate {
+    /// Whether every similarity is one. A NaN from elsewhere would come first in the total order.
+    ///
+    /// # Errors
+    /// The first one that is not between -1 and 1.
+    pub fn check(&self) -> Result<(), CandidateError> {
+        let captions = self.captions.iter().filter_map(|caption| caption.similarity);
+        let mut all = [self.similarity, self.s_img].into_iter().chain(self.s_txt).chain(captions);
+        let range = -1.0 - SLACK..=1.0 + SLACK;
+        match all.find(|similarity| !range.contains(similarity)) {
+            Some(similarity) => Err(CandidateError { image: self.image, similarity }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Closest first; equal similarities by ascending id, so that the order is total.
@@ -90,12 +119,13 @@ impl<T> TopK<T> {
 }
 
 /// The K closest of the candidates of all shards: the same list that one shard holding every image
-/// would have given. An image that two lists name counts once.
+/// would have given. An image that two lists name counts once, where it is closest.
 pub fn merge(k: usize, candidates: impl IntoIterator<Item = Candidate>) -> Vec<Candidate> {
     let mut all: Vec<Candidate> = candidates.into_iter().collect();
     all.sort_by(|a, b| rank((a.similarity, a.image), (b.similarity, b.image)));
-    all.dedup_by_key(|candidate| candidate.image);
-    all.truncate(k);
+    // because: two lists may name an image with two similarities, which then are no neighbours
+    let mut seen = HashSet::new();
+    all.retain(|candidate| seen.len() < k && seen.insert(candidate.image));
     all
 }
 
@@ -113,6 +143,41 @@ mod tests {
             captions: vec![],
             source: String::new(),
             metadata: serde_json::Map::new(),
+        }
+    }
+
+    #[test]
+    fn an_image_that_two_lists_name_counts_once() {
+        let lists =
+            [(1, 0.9), (2, 0.8), (1, 0.7), (2, 0.8), (3, 0.6)].map(|(n, s)| candidate(n, s));
+        let similarities = |k| {
+            merge(k, lists.clone()).iter().map(|candidate| candidate.similarity).collect::<Vec<_>>()
+        };
+        assert_eq!(similarities(9), [0.9, 0.8, 0.6]);
+        assert_eq!(similarities(2), [0.9, 0.8]);
+        assert!(similarities(0).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_similarity_is_told() {
+        let caption = |similarity| CaptionSimilarity { text: String::new(), similarity };
+        let right = Candidate {
+            s_txt: Some(-1.000001),
+            captions: vec![caption(None), caption(Some(1.000001))],
+            ..candidate(1, 1.0)
+        };
+        assert_eq!(right.check(), Ok(()));
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.5, -1.5] {
+            let captions = vec![caption(Some(wrong))];
+            for candidate in [
+                Candidate { similarity: wrong, ..right.clone() },
+                Candidate { s_img: wrong, ..right.clone() },
+                Candidate { s_txt: Some(wrong), ..right.clone() },
+                Candidate { captions, ..right.clone() },
+            ] {
+                let error = candidate.check().unwrap_err().to_string();
+                assert!(error.contains(&format!("a similarity of {wrong},")), "{error}");
+            }
         }
     }
 

@@ -10,7 +10,7 @@ mod plane;
 mod similarity;
 mod weights;
 
-pub use candidate::{Candidate, CaptionSimilarity, TopK, merge};
+pub use candidate::{Candidate, CandidateError, CaptionSimilarity, TopK, merge};
 pub use embedding::{Embedding, EmbeddingError, ModelId};
 pub use fusion::{FusionError, fuse};
 pub use ids::{Collection, IdError, ImageId, Revision, Shard};
