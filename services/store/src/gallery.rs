@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use weimocir_domain::{Candidate, CaptionSimilarity, Composed, ImageId, ModelId, Raw, TopK, norm};
+use weimocir_domain::{
+    Candidate, CaptionSimilarity, Components, Composed, ImageId, ModelId, Query, Raw, TopK, norm,
+};
 use weimocir_wire::{
     query::ImageState,
     vectors::{CaptionsPart, ImagePart},
@@ -194,7 +196,17 @@ impl Gallery {
             None => Default::default(),
         };
         let weimocir_domain::Similarities { similarity, s_img, s_txt } = scored;
-        Candidate { image, similarity, s_img, s_txt, captions, source, metadata }
+        let components = None;
+        Candidate { image, similarity, s_img, s_txt, captions, source, metadata, components }
+    }
+
+    /// What an image's score is at any weights.
+    pub(crate) fn components(&self, query: &Query, image: ImageId) -> Option<Components> {
+        let entry = self.entries.get(&image)?;
+        let row = entry.row?;
+        let dim = self.shape.as_ref()?.1;
+        let raw = Raw::new(&self.vectors[row * dim..][..dim], self.norms[row]);
+        Some(query.components(raw, entry.captions.iter().flat_map(|captions| captions.raw())))
     }
 }
 
@@ -408,6 +420,15 @@ pub(crate) mod tests {
             expected.sort_by(|a, b| b.0.total_cmp(&a.0));
             let exact: HashMap<ImageId, f64> = expected.iter().map(|&(s, image)| (image, s)).collect();
             expected.truncate(k);
+
+            let captions = if by_caption { t_ref.iter().map(embedding).collect() } else { vec![] };
+            let sides = Query::new(Some(embedding(&v)), Some(embedding(&m)), captions).unwrap();
+            for candidate in &found {
+                let components = gallery.components(&sides, candidate.image).unwrap();
+                let (alpha, beta) = (Alpha::new(alpha).unwrap(), Beta::new(beta).unwrap());
+                let similarity = components.similarity(&sides.norms(), alpha, beta).unwrap();
+                prop_assert!((similarity - exact[&candidate.image]).abs() < 1e-11);
+            }
 
             prop_assert_eq!(found.len(), expected.len());
             for (candidate, (score, _)) in found.iter().zip(&expected) {

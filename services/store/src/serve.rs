@@ -2,9 +2,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use weimocir_domain::{Composed, ModelId};
+use weimocir_domain::{Candidate, ModelId, Query, TextReference};
 use weimocir_runtime::{Asked, BusError, CancellationToken, Service};
 use weimocir_wire::{
+    Vector,
     query::{CandidatesChunk, CandidatesQuery, Lookup, LookupQuery, Record, RecordQuery},
     search::{Refusal, RefusalCode},
     subjects,
@@ -65,28 +66,31 @@ async fn in_background<T: Send + 'static>(
     })
 }
 
-fn candidates(shelf: &Shelf, query: CandidatesQuery) -> Result<Vec<CandidatesChunk>, Refusal> {
+fn candidates(shelf: &Shelf, question: CandidatesQuery) -> Result<Vec<CandidatesChunk>, Refusal> {
+    let query = read(&question)?;
     let gallery = shelf.gallery();
-    check_model(gallery.shape(), &query)?;
-    let exclude: HashSet<_> = query.exclude.into_iter().collect();
-    let composed = Composed {
-        image: query.image.0,
-        captions: query.captions.into_iter().map(|caption| caption.0).collect(),
-        beta: query.beta,
-    };
-    let found = gallery.search(&composed, query.k, &exclude);
+    check_model(gallery.shape(), &question.model, &query)?;
+    let composed = query.compose(question.alpha, question.beta).map_err(invalid)?;
+    let exclude: HashSet<_> = question.exclude.into_iter().collect();
+    let mut found = gallery.search(&composed, question.k, &exclude);
+    if question.explain {
+        for candidate in &mut found {
+            candidate.components = gallery.components(&query, candidate.image);
+        }
+    }
+    let model = gallery.shape().map(|(model, _)| model.clone());
     let images = gallery.images();
     drop(gallery);
-    Ok(pieces(found, images))
+    Ok(pieces(found, model, images))
 }
 
-fn pieces(mut found: Vec<weimocir_domain::Candidate>, images: u64) -> Vec<CandidatesChunk> {
+fn pieces(mut found: Vec<Candidate>, model: Option<ModelId>, images: u64) -> Vec<CandidatesChunk> {
     let mut chunks = Vec::new();
     loop {
         let rest = found.split_off(found.len().min(PIECE));
         let sequence = chunks.len() as u32;
-        let last = rest.is_empty();
-        chunks.push(CandidatesChunk { sequence, last, images, candidates: found });
+        let (last, model) = (rest.is_empty(), model.clone());
+        chunks.push(CandidatesChunk { sequence, last, model, images, candidates: found });
         if last {
             return chunks;
         }
@@ -94,18 +98,39 @@ fn pieces(mut found: Vec<weimocir_domain::Candidate>, images: u64) -> Vec<Candid
     }
 }
 
-fn check_model(held: Option<(&ModelId, usize)>, query: &CandidatesQuery) -> Result<(), Refusal> {
+/// The query's raw sides, checked.
+fn read(question: &CandidatesQuery) -> Result<Query, Refusal> {
+    let embedding = |side: &Vector| side.clone().embedding(&question.model).map_err(invalid);
+    let captions = match question.text_reference {
+        TextReference::Image => &[][..],
+        TextReference::Caption => &question.captions,
+    };
+    Query::new(
+        question.reference.as_ref().map(embedding).transpose()?,
+        question.modifier.as_ref().map(embedding).transpose()?,
+        captions.iter().map(embedding).collect::<Result<_, _>>()?,
+    )
+    .map_err(invalid)
+}
+
+fn invalid(error: impl std::fmt::Display) -> Refusal {
+    Refusal::invalid(error.to_string())
+}
+
+fn check_model(
+    held: Option<(&ModelId, usize)>,
+    asked: &ModelId,
+    query: &Query,
+) -> Result<(), Refusal> {
     let Some((model, dim)) = held else { return Ok(()) };
-    let fits = |vector: &weimocir_wire::Vector| vector.0.len() == dim;
-    if *model == query.model && fits(&query.image) && query.captions.iter().all(fits) {
+    if (model, dim) == (asked, query.dim()) {
         return Ok(());
     }
     Err(Refusal::new(
         RefusalCode::ModelMismatch,
         format!(
-            "the gallery's vectors are of {model} ({dim} numbers), the query's of {} ({})",
-            query.model,
-            query.image.0.len()
+            "the gallery's vectors are of {model} ({dim} numbers), the query's of {asked} ({})",
+            query.dim()
         ),
     ))
 }

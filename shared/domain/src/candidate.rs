@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::ImageId;
+use crate::{Components, ImageId};
 
 /// A gallery image with its similarities to one query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct Candidate {
     /// Where the picture came from: a path or address, as its feed named it.
     pub source: String,
     pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// What the score is at any other weights, for a search that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<Components>,
 }
 
 /// One caption of an image, and its own similarity to the query; absent where the query has no
@@ -36,24 +39,30 @@ pub struct CaptionSimilarity {
 const SLACK: f32 = 1e-5;
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("image {image} has a similarity of {similarity}, which is not between -1 and 1")]
-pub struct CandidateError {
-    image: ImageId,
-    similarity: f32,
+pub enum CandidateError {
+    #[error("image {image} has a similarity of {similarity}, which is not between -1 and 1")]
+    Similarity { image: ImageId, similarity: f32 },
+    #[error("image {image} has components that are not finite")]
+    Components { image: ImageId },
 }
 
 impl Candidate {
     /// Whether every similarity is one. A NaN from elsewhere would come first in the total order.
     ///
     /// # Errors
-    /// The first one that is not between -1 and 1.
+    /// The first one that is not between -1 and 1, or components that are not finite.
     pub fn check(&self) -> Result<(), CandidateError> {
         let captions = self.captions.iter().filter_map(|caption| caption.similarity);
         let mut all = [self.similarity, self.s_img].into_iter().chain(self.s_txt).chain(captions);
         let range = -1.0 - SLACK..=1.0 + SLACK;
-        match all.find(|similarity| !range.contains(similarity)) {
-            Some(similarity) => Err(CandidateError { image: self.image, similarity }),
-            None => Ok(()),
+        if let Some(similarity) = all.find(|similarity| !range.contains(similarity)) {
+            return Err(CandidateError::Similarity { image: self.image, similarity });
+        }
+        match &self.components {
+            Some(components) if !components.is_finite() => {
+                Err(CandidateError::Components { image: self.image })
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -132,6 +141,7 @@ pub fn merge(k: usize, candidates: impl IntoIterator<Item = Candidate>) -> Vec<C
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Component;
     use proptest::prelude::*;
 
     fn candidate(n: u32, similarity: f32) -> Candidate {
@@ -143,6 +153,7 @@ mod tests {
             captions: vec![],
             source: String::new(),
             metadata: serde_json::Map::new(),
+            components: None,
         }
     }
 
@@ -179,6 +190,10 @@ mod tests {
                 assert!(error.contains(&format!("a similarity of {wrong},")), "{error}");
             }
         }
+        let nowhere = Component { reference: 0.5, modifier: f64::NAN };
+        let components = Some(Components { image: Component::default(), captions: vec![nowhere] });
+        let error = Candidate { components, ..right }.check().unwrap_err().to_string();
+        assert!(error.contains("not finite"), "{error}");
     }
 
     proptest! {

@@ -91,6 +91,11 @@ impl Query {
         Ok(Self { reference, modifier, captions })
     }
 
+    /// The length of every vector in it.
+    pub fn dim(&self) -> usize {
+        self.reference.as_ref().or(self.modifier.as_ref()).map_or(0, Embedding::dim)
+    }
+
     pub fn reference(&self) -> Option<&Embedding> {
         self.reference.as_ref()
     }
@@ -178,6 +183,11 @@ impl Components {
             captions: captions.collect::<Result<_, _>>()?,
             beta: f64::from(beta.get()),
         })
+    }
+
+    pub(crate) fn is_finite(&self) -> bool {
+        let finite = |c: &Component| c.reference.is_finite() && c.modifier.is_finite();
+        finite(&self.image) && self.captions.iter().all(finite)
     }
 }
 
