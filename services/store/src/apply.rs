@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use weimocir_domain::ImageId;
-use weimocir_runtime::{Bus, CancellationToken, LogEntry, LogIdentity, ShardLog};
+use weimocir_runtime::{Bus, BusError, CancellationToken, LogEntry, LogIdentity, ShardLog};
 use weimocir_wire::query::ImageState;
 
 use crate::{
@@ -24,6 +24,26 @@ use crate::{
 // because: a sync costs milliseconds whatever it covers, and 26,000 records a second need groups
 const GROUP: usize = 500;
 
+/// Follows the log to the end that it has now, or until `shutdown`.
+///
+/// # Errors
+/// The disk cannot be written.
+pub(crate) async fn catch_up(
+    bus: &Bus,
+    log: &mut ShardLog,
+    shelf: &Arc<Shelf>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    while !shutdown.is_cancelled() {
+        match log.is_behind().await {
+            Ok(true) => step(bus, log, shelf, shutdown).await?,
+            Ok(false) => return Ok(()),
+            Err(error) => try_again(&error).await,
+        }
+    }
+    Ok(())
+}
+
 /// Follows the log until `shutdown`.
 ///
 /// # Errors
@@ -34,34 +54,48 @@ pub(crate) async fn run(
     shelf: Arc<Shelf>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let identity = log.identity();
-    loop {
-        let entries = tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            entries = log.next_entries(GROUP) => entries,
-        };
-        let entries = match entries {
-            Ok(entries) => entries,
-            Err(error) => {
-                tracing::warn!(%error, "the log cannot be read; trying again");
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                continue;
-            }
-        };
-        let Some(last) = entries.last() else { continue };
-        let position = Position { log_created: identity.created.clone(), applied: last.sequence };
-        let shelf = shelf.clone();
-        let wrong = tokio::task::spawn_blocking(move || put(&shelf, entries, &position))
-            .await
-            .context("the writer died")??;
-        for (entry, error) in wrong {
-            tracing::warn!(sequence = entry.sequence, %error, "dead letter");
-            // because: the entry stays in the log, so that a letter that is lost loses nothing else
-            if let Err(error) = bus.bury_log_entry("store", &entry, &error.to_string()).await {
-                tracing::error!(%error, "the dead letter could not be stored");
-            }
+    while !shutdown.is_cancelled() {
+        step(&bus, &mut log, &shelf, &shutdown).await?;
+    }
+    Ok(())
+}
+
+async fn step(
+    bus: &Bus,
+    log: &mut ShardLog,
+    shelf: &Arc<Shelf>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let entries = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        entries = log.next_entries(GROUP) => entries,
+    };
+    let entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => {
+            try_again(&error).await;
+            return Ok(());
+        }
+    };
+    let Some(last) = entries.last() else { return Ok(()) };
+    let position = Position { log_created: log.identity().created, applied: last.sequence };
+    let shelf = shelf.clone();
+    let wrong = tokio::task::spawn_blocking(move || put(&shelf, entries, &position))
+        .await
+        .context("the writer died")??;
+    for (entry, error) in wrong {
+        tracing::warn!(sequence = entry.sequence, %error, "dead letter");
+        // because: the entry stays in the log, so that a letter that is lost loses nothing else
+        if let Err(error) = bus.bury_log_entry("store", &entry, &error.to_string()).await {
+            tracing::error!(%error, "the dead letter could not be stored");
         }
     }
+    Ok(())
+}
+
+async fn try_again(error: &BusError) {
+    tracing::warn!(%error, "the log cannot be read; trying again");
+    tokio::time::sleep(Duration::from_millis(500)).await;
 }
 
 /// Opens the folder and loads what it holds; returns how far the log was applied. A folder with a

@@ -67,6 +67,10 @@ pub(crate) async fn run(
     let end = log.identity().last_sequence;
     tracing::info!(%collection, %shard, images, applied, end, "shard loaded");
 
+    // because: a search would take what is here for all there is; until then another store of this
+    // shard answers, or the answer says that the shard is missing
+    apply::catch_up(&bus, &mut log, &shelf, &shutdown).await?;
     serve::start(&place, &shelf, &service, &shutdown).await?;
+    tracing::info!(%collection, %shard, images = shelf.gallery().images(), "shard serves");
     apply::run(bus, log, shelf, shutdown).await
 }
