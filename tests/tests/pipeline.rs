@@ -120,6 +120,14 @@ async fn every_kind_of_search_answers() -> anyhow::Result<()> {
     let shown = ready.pipeline.weimocir(&["search", modifier, "--timing"]).await?;
     assert!(shown.stdout.contains("time in ms: reference "), "{shown:?}");
 
+    // and so is how a score comes about: here of the modifier alone
+    let shown = ready.pipeline.weimocir(&["search", modifier, "--explain", "-k", "1"]).await?;
+    let lines: Vec<&str> = shown.stdout.lines().collect();
+    let similarity = lines[0].split_whitespace().nth(1).unwrap_or("none");
+    let told = format!("{similarity} = reference  0.0000 + modifier  {similarity}");
+    assert!(lines.iter().any(|line| line.contains("score") && line.contains(&told)), "{shown:?}");
+    assert!(shown.stdout.contains("caption 1"), "{shown:?}");
+
     let status = ready.weimocir(&["status"]).await?.json()?;
     assert_eq!(status["collections"][0]["images"], PICTURES);
     assert_eq!(status["collections"][0]["captioned"], PICTURES);

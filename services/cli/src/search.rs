@@ -3,7 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use weimocir_domain::{Alpha, Beta, Candidate, Filter, ImageId, LongText, TextReference};
+use weimocir_domain::{
+    Alpha, Beta, Candidate, Explained, Filter, ImageId, LongText, Share, TextReference,
+};
 use weimocir_runtime::{Bus, Pictures};
 use weimocir_wire::{
     Blob,
@@ -66,6 +68,9 @@ pub(crate) struct SearchArgs {
     /// Say where the time went (always told with --json)
     #[arg(long)]
     timing: bool,
+    /// Say how each score comes about
+    #[arg(long)]
+    explain: bool,
 }
 
 pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done> {
@@ -92,6 +97,7 @@ pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done
         exclude_reference: Some(!args.keep_reference),
         filter,
         timeout_ms: Some((args.timeout * 1e3) as u64),
+        explain: args.explain,
         ..SearchRequest::default()
     };
     let answer = ask(&bus, &request).await?;
@@ -144,6 +150,12 @@ pub(crate) fn show(answer: &SearchAnswer) {
             let similarity = caption.similarity.map_or("      ".to_owned(), |s| format!("{s:.4}"));
             say(format_args!("       {similarity}  {}", caption.text));
         }
+        if let (Some(norms), Some(components)) = (&answer.norms, &candidate.components) {
+            match components.explain(norms, answer.alpha, answer.beta) {
+                Ok(explained) => show_explained(&explained, answer.beta),
+                Err(error) => say(format_args!("       {error}")),
+            }
+        }
     }
     answer.warnings.iter().for_each(|warning| say(format_args!("warning: {warning}")));
     if answer.partial {
@@ -157,6 +169,26 @@ pub(crate) fn show(answer: &SearchAnswer) {
         answer.beta,
         answer.took_ms
     ));
+}
+
+/// A score from the top down, each line a sum of what reference and modifier contribute.
+fn show_explained(explained: &Explained, beta: Beta) {
+    let line = |name: &str, share: &Share| {
+        let Share { reference, modifier } = share;
+        let sum = share.sum();
+        say(format_args!(
+            "       {name:<10}{sum:>8.4} = reference {reference:>7.4} + modifier {modifier:>7.4}"
+        ));
+    };
+    line("score", &explained.total());
+    if let Some(text) = explained.text() {
+        say(format_args!("       which is (1 - {beta}) pixels + {beta} captions"));
+        line("pixels", &explained.image);
+        line("captions", &text);
+        for (r, caption) in explained.captions.iter().enumerate() {
+            line(&format!("caption {}", r + 1), caption);
+        }
+    }
 }
 
 fn show_timing(timing: &SearchTiming) {

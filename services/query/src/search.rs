@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weimocir_domain::{
-    Alpha, Beta, Collection, Embedding, Filter, ImageId, ModelId, TextReference, fuse, merge,
+    Alpha, Beta, Collection, Filter, ImageId, ModelId, Query, TextReference, merge,
 };
 use weimocir_runtime::{Bus, CollectionError, Collections};
 use weimocir_wire::{
@@ -40,13 +40,10 @@ struct Plan {
     until: Instant,
 }
 
-/// What a query is made of, as raw embeddings.
+/// What a search is made of, all of it encoded.
 #[derive(Debug)]
 struct Ingredients {
-    reference: Option<Embedding>,
-    /// The reference's captions; empty unless the search wants them.
-    captions: Vec<Embedding>,
-    modifier: Option<Embedding>,
+    query: Query,
     alpha: Alpha,
     beta: Beta,
     warnings: Vec<String>,
@@ -67,8 +64,9 @@ impl Searcher {
         let reference_ms = steps.step();
         let ingredients = self.ingredients(&request, &plan, resolved).await?;
         let encode_ms = steps.step();
-        let query = candidates_query(&plan, &ingredients, exclude, request.text_reference)?;
-        let gathered = scatter::ask(&self.bus, &plan.record, query, plan.until).await?;
+        let Ingredients { query, alpha, beta, .. } = &ingredients;
+        let question = candidates_query(&plan, &request, query, (*alpha, *beta), exclude)?;
+        let gathered = scatter::ask(&self.bus, &plan.record, question, plan.until).await?;
         let candidates_ms = steps.step();
         let candidates = merge(plan.k, gathered.candidates);
         let merge_ms = steps.step();
@@ -86,6 +84,7 @@ impl Searcher {
             warnings: ingredients.warnings,
             took_ms: start.elapsed().as_secs_f64() * 1e3,
             timing: SearchTiming { reference_ms, encode_ms, encode, candidates_ms, merge_ms },
+            norms: request.explain.then(|| ingredients.query.norms()),
         })
     }
 
@@ -174,9 +173,7 @@ impl Searcher {
         };
         let weight = |e: weimocir_domain::WeightError| internal(e);
         Ok(Ingredients {
-            reference,
-            captions,
-            modifier,
+            query: Query::new(reference, modifier, captions).map_err(internal)?,
             alpha: request.alpha.map_or_else(|| Alpha::new(encoded.alpha).map_err(weight), Ok)?,
             beta: request.beta.map_or_else(|| Beta::new(encoded.beta).map_err(weight), Ok)?,
             warnings: modifier_was_cut
@@ -234,32 +231,28 @@ fn same_model(held: &ModelId, offered: &ModelId, collection: &Collection) -> Res
     ))
 }
 
-/// Composes (METHOD: "Scoring"): `q` for the pixels, and in caption mode a `q_r` for each caption.
+/// The question to the shards, raw. It is composed here as well, so that one that cannot be is
+/// refused before anybody is asked.
 fn candidates_query(
     plan: &Plan,
-    of: &Ingredients,
+    request: &SearchRequest,
+    query: &Query,
+    (alpha, beta): (Alpha, Beta),
     exclude: Vec<ImageId>,
-    text_reference: TextReference,
 ) -> Result<CandidatesQuery, Refusal> {
-    let compose = |reference: Option<&Embedding>| {
-        fuse(reference, of.modifier.as_ref(), of.alpha)
-            .map(Vector)
-            .map_err(|error| Refusal::invalid(error.to_string()))
-    };
-    let captions = match text_reference {
-        TextReference::Image => vec![],
-        TextReference::Caption => {
-            of.captions.iter().map(|caption| compose(Some(caption))).collect::<Result<_, _>>()?
-        }
-    };
+    query.compose(alpha, beta).map_err(|error| Refusal::invalid(error.to_string()))?;
     Ok(CandidatesQuery {
         model: plan.model.clone(),
-        image: compose(of.reference.as_ref())?,
-        captions,
-        beta: of.beta,
+        reference: query.reference().map(Vector::from),
+        modifier: query.modifier().map(Vector::from),
+        text_reference: request.text_reference,
+        captions: query.captions().iter().map(Vector::from).collect(),
+        alpha,
+        beta,
         k: plan.k,
         exclude,
         filter: plan.filter.clone(),
+        explain: request.explain,
     })
 }
 

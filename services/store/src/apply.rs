@@ -5,12 +5,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
+use tokio::task::JoinHandle;
 use weimocir_domain::ImageId;
-use weimocir_runtime::{Bus, CancellationToken, LogEntry, LogIdentity, ShardLog};
+use weimocir_index::IndexError;
+use weimocir_runtime::{Bus, BusError, CancellationToken, LogEntry, LogIdentity, ShardLog};
 use weimocir_wire::query::ImageState;
 
 use crate::{
@@ -24,44 +26,117 @@ use crate::{
 // because: a sync costs milliseconds whatever it covers, and 26,000 records a second need groups
 const GROUP: usize = 500;
 
-/// Follows the log until `shutdown`.
-///
-/// # Errors
-/// The disk cannot be written.
-pub(crate) async fn run(
-    bus: Bus,
-    mut log: ShardLog,
-    shelf: Arc<Shelf>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let identity = log.identity();
-    loop {
+/// Brings a shard's disk and memory up to the log.
+pub(crate) struct Follower {
+    pub bus: Bus,
+    pub log: ShardLog,
+    pub shelf: Arc<Shelf>,
+    pub shutdown: CancellationToken,
+    learning: Option<JoinHandle<Result<(), IndexError>>>,
+}
+
+impl Follower {
+    pub(crate) fn new(
+        bus: Bus,
+        log: ShardLog,
+        shelf: Arc<Shelf>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { bus, log, shelf, shutdown, learning: None }
+    }
+
+    /// Follows the log to the end that it has now, or until `shutdown`.
+    ///
+    /// # Errors
+    /// The disk cannot be written.
+    pub(crate) async fn catch_up(&mut self) -> anyhow::Result<()> {
+        while !self.shutdown.is_cancelled() {
+            match self.log.is_behind().await {
+                Ok(true) => self.step().await?,
+                Ok(false) => return Ok(()),
+                Err(error) => try_again(&error).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the log until `shutdown`.
+    ///
+    /// # Errors
+    /// The disk cannot be written.
+    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+        while !self.shutdown.is_cancelled() {
+            self.step().await?;
+        }
+        if let Some(learning) = self.learning.take() {
+            learning.await.context("the learner died")??;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self) -> anyhow::Result<()> {
+        self.learn_beside().await?;
         let entries = tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            entries = log.next_entries(GROUP) => entries,
+            () = self.shutdown.cancelled() => return Ok(()),
+            entries = self.log.next_entries(GROUP) => entries,
         };
         let entries = match entries {
             Ok(entries) => entries,
             Err(error) => {
-                tracing::warn!(%error, "the log cannot be read; trying again");
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                continue;
+                try_again(&error).await;
+                return Ok(());
             }
         };
-        let Some(last) = entries.last() else { continue };
-        let position = Position { log_created: identity.created.clone(), applied: last.sequence };
-        let shelf = shelf.clone();
+        let Some(last) = entries.last() else { return Ok(()) };
+        let log_created = self.log.identity().created;
+        let position = Position { log_created, applied: last.sequence };
+        let shelf = self.shelf.clone();
         let wrong = tokio::task::spawn_blocking(move || put(&shelf, entries, &position))
             .await
             .context("the writer died")??;
         for (entry, error) in wrong {
             tracing::warn!(sequence = entry.sequence, %error, "dead letter");
             // because: the entry stays in the log, so that a letter that is lost loses nothing else
-            if let Err(error) = bus.bury_log_entry("store", &entry, &error.to_string()).await {
+            if let Err(error) = self.bus.bury_log_entry("store", &entry, &error.to_string()).await {
                 tracing::error!(%error, "the dead letter could not be stored");
             }
         }
+        Ok(())
     }
+
+    /// Has new codes learned beside all else when they are due.
+    async fn learn_beside(&mut self) -> anyhow::Result<()> {
+        if let Some(learning) = self.learning.take_if(|learning| learning.is_finished()) {
+            learning.await.context("the learner died")??;
+        }
+        if self.learning.is_none() && self.shelf.gallery().learning_is_due() {
+            let (shelf, shutdown) = (self.shelf.clone(), self.shutdown.clone());
+            self.learning = Some(tokio::task::spawn_blocking(move || learn(&shelf, &shutdown)));
+        }
+        Ok(())
+    }
+}
+
+/// Learns new codes, with short looks at the gallery.
+fn learn(shelf: &Shelf, shutdown: &CancellationToken) -> Result<(), IndexError> {
+    let start = Instant::now();
+    shelf.gallery_mut().begin_learning();
+    let Some(sample) = shelf.gallery().sample()? else { return Ok(()) };
+    let mut learned = sample.learn();
+    while !shelf.gallery().advance(&mut learned)? {
+        if shutdown.is_cancelled() {
+            return Ok(());
+        }
+    }
+    shelf.gallery_mut().adopt(learned)?;
+    let images = shelf.gallery().images();
+    tracing::info!(images, seconds = start.elapsed().as_secs_f64(), "codes learned");
+    Ok(())
+}
+
+async fn try_again(error: &BusError) {
+    tracing::warn!(%error, "the log cannot be read; trying again");
+    tokio::time::sleep(Duration::from_millis(500)).await;
 }
 
 /// Opens the folder and loads what it holds; returns how far the log was applied. A folder with a
@@ -75,6 +150,7 @@ pub(crate) fn open(folder: &Path, log: &LogIdentity) -> Result<(Shelf, u64), Dis
     let loaded = catch_unwind(AssertUnwindSafe(|| load(&disk)));
     match loaded.unwrap_or_else(|_| Err(disk.panicked())) {
         Ok(gallery) => Ok((Shelf::new(disk, gallery), applied)),
+        Err(error @ DiskError::Index(_)) => Err(error),
         Err(error) => {
             tracing::error!(%error, "the store cannot be read; rebuilding from the log");
             Ok((Shelf::new(disk.begin_anew()?, Gallery::default()), 0))
@@ -84,10 +160,14 @@ pub(crate) fn open(folder: &Path, log: &LogIdentity) -> Result<(Shelf, u64), Dis
 
 fn load(disk: &Disk) -> Result<Gallery, DiskError> {
     let mut gallery = Gallery::default();
-    for part in disk.parts() {
-        gallery.apply(part?);
+    let mut parts = disk.parts();
+    loop {
+        let group = parts.by_ref().take(GROUP).collect::<Result<Vec<_>, _>>()?;
+        if group.is_empty() {
+            return Ok(gallery);
+        }
+        gallery.apply(group)?;
     }
-    Ok(gallery)
 }
 
 type Wrong = Vec<(LogEntry, PartError)>;
@@ -96,8 +176,8 @@ type Wrong = Vec<(LogEntry, PartError)>;
 fn put(shelf: &Shelf, entries: Vec<LogEntry>, position: &Position) -> Result<Wrong, DiskError> {
     let (parts, wrong) = sort_out(entries, &shelf.gallery());
     shelf.disk.write(&parts, position)?;
-    let mut gallery = shelf.gallery_mut();
-    parts.into_iter().for_each(|(part, _)| gallery.apply(part));
+    let plan = shelf.gallery().plan(parts.into_iter().map(|(part, _)| part))?;
+    shelf.gallery_mut().commit(plan)?;
     Ok(wrong)
 }
 

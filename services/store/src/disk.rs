@@ -9,6 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use weimocir_domain::ImageId;
+use weimocir_index::IndexError;
 use weimocir_runtime::LogIdentity;
 use weimocir_wire::{
     Encoding, Message, decode, encode,
@@ -22,6 +23,8 @@ use crate::part::Part;
 pub enum DiskError {
     #[error("failed to {action} the store in {}: {cause}", path.display())]
     Failed { action: &'static str, path: PathBuf, cause: String },
+    #[error("failed to load the store: {0}")]
+    Index(#[from] IndexError),
     #[error("the store in {} is in use by another process", path.display())]
     InUse { path: PathBuf },
 }
@@ -302,7 +305,7 @@ mod tests {
                 }
             }
             disk.write(&holding, &position(n as u64 + 1)).unwrap();
-            holding.into_iter().for_each(|(part, _)| gallery.apply(part));
+            gallery.apply(holding.into_iter().map(|(part, _)| part)).unwrap();
         }
     }
 
@@ -427,7 +430,7 @@ mod tests {
                             part.image = ImageId::of(&revision.to_be_bytes());
                         }
                         let state = part.advance(ImageState::default()).unwrap();
-                        gallery.apply(part.clone());
+                        gallery.apply([part.clone()]).unwrap();
                         (part, state)
                     })
                     .collect();

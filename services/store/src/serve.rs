@@ -1,10 +1,12 @@
 //! The questions that a shard answers: candidates, what it holds of images, everything about one.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
-use weimocir_domain::{Composed, ModelId};
+use weimocir_domain::{Candidate, ModelId, Query, TextReference};
+use weimocir_index::IndexError;
 use weimocir_runtime::{Asked, BusError, CancellationToken, Service};
 use weimocir_wire::{
+    Vector,
     query::{CandidatesChunk, CandidatesQuery, Lookup, LookupQuery, Record, RecordQuery},
     search::{Refusal, RefusalCode},
     subjects,
@@ -65,34 +67,37 @@ async fn in_background<T: Send + 'static>(
     })
 }
 
-fn candidates(shelf: &Shelf, query: CandidatesQuery) -> Result<Vec<CandidatesChunk>, Refusal> {
+fn candidates(shelf: &Shelf, question: CandidatesQuery) -> Result<Vec<CandidatesChunk>, Refusal> {
+    let query = read(&question)?;
     let gallery = shelf.gallery();
-    check_model(gallery.shape(), &query)?;
-    let exclude: HashSet<_> = query.exclude.into_iter().collect();
-    let composed = Composed {
-        image: query.image.0,
-        captions: query.captions.into_iter().map(|caption| caption.0).collect(),
-        beta: query.beta,
-    };
-    let allowed = query.filter.map(|filter| gallery.select(&filter)).transpose();
+    check_model(gallery.shape(), &question.model, &query)?;
+    let composed = query.compose(question.alpha, question.beta).map_err(invalid)?;
+    let allowed = question.filter.map(|filter| gallery.select(&filter)).transpose();
     // because: the query worker has checked it, so what is wrong here is not known here yet
     let allowed = allowed.map_err(|e| {
         let message = format!("the shard does not know the filter's fields yet: {e}");
         Refusal::new(RefusalCode::Unavailable, message)
     })?;
-    let found = gallery.search(&composed, query.k, &exclude, allowed.as_ref());
+    let found = gallery.search(&composed, question.k, &question.exclude, allowed.as_ref());
+    let mut found = found.map_err(unsound)?;
+    if question.explain {
+        for candidate in &mut found {
+            candidate.components = gallery.components(&query, candidate.image).map_err(unsound)?;
+        }
+    }
+    let model = gallery.shape().map(|(model, _)| model.clone());
     let images = allowed.map_or_else(|| gallery.images(), |rows| rows.len());
     drop(gallery);
-    Ok(pieces(found, images))
+    Ok(pieces(found, model, images))
 }
 
-fn pieces(mut found: Vec<weimocir_domain::Candidate>, images: u64) -> Vec<CandidatesChunk> {
+fn pieces(mut found: Vec<Candidate>, model: Option<ModelId>, images: u64) -> Vec<CandidatesChunk> {
     let mut chunks = Vec::new();
     loop {
         let rest = found.split_off(found.len().min(PIECE));
         let sequence = chunks.len() as u32;
-        let last = rest.is_empty();
-        chunks.push(CandidatesChunk { sequence, last, images, candidates: found });
+        let (last, model) = (rest.is_empty(), model.clone());
+        chunks.push(CandidatesChunk { sequence, last, model, images, candidates: found });
         if last {
             return chunks;
         }
@@ -100,18 +105,45 @@ fn pieces(mut found: Vec<weimocir_domain::Candidate>, images: u64) -> Vec<Candid
     }
 }
 
-fn check_model(held: Option<(&ModelId, usize)>, query: &CandidatesQuery) -> Result<(), Refusal> {
+/// The query's raw sides, checked.
+fn read(question: &CandidatesQuery) -> Result<Query, Refusal> {
+    let embedding = |side: &Vector| side.clone().embedding(&question.model).map_err(invalid);
+    let captions = match question.text_reference {
+        TextReference::Image => &[][..],
+        TextReference::Caption => &question.captions,
+    };
+    Query::new(
+        question.reference.as_ref().map(embedding).transpose()?,
+        question.modifier.as_ref().map(embedding).transpose()?,
+        captions.iter().map(embedding).collect::<Result<_, _>>()?,
+    )
+    .map_err(invalid)
+}
+
+/// Memory that is not sound: the shard is missing from the answer, which a person should know.
+fn unsound(error: IndexError) -> Refusal {
+    tracing::error!(%error, "a search failed: the shard should be restarted, and reads its disk anew then");
+    Refusal::new(RefusalCode::Internal, error.to_string())
+}
+
+fn invalid(error: impl std::fmt::Display) -> Refusal {
+    Refusal::invalid(error.to_string())
+}
+
+fn check_model(
+    held: Option<(&ModelId, usize)>,
+    asked: &ModelId,
+    query: &Query,
+) -> Result<(), Refusal> {
     let Some((model, dim)) = held else { return Ok(()) };
-    let fits = |vector: &weimocir_wire::Vector| vector.0.len() == dim;
-    if *model == query.model && fits(&query.image) && query.captions.iter().all(fits) {
+    if (model, dim) == (asked, query.dim()) {
         return Ok(());
     }
     Err(Refusal::new(
         RefusalCode::ModelMismatch,
         format!(
-            "the gallery's vectors are of {model} ({dim} numbers), the query's of {} ({})",
-            query.model,
-            query.image.0.len()
+            "the gallery's vectors are of {model} ({dim} numbers), the query's of {asked} ({})",
+            query.dim()
         ),
     ))
 }

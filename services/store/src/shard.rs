@@ -71,11 +71,13 @@ pub(crate) async fn run(
     let end = log.identity().last_sequence;
     tracing::info!(%collection, %shard, images, applied, end, "shard loaded");
 
+    // because: a search would take what is here for all there is; until then another store of this
+    // shard answers, or the answer says that the shard is missing
+    let mut follower = apply::Follower::new(bus, log, shelf.clone(), shutdown.clone());
+    follower.catch_up().await?;
     serve::start(&place, &shelf, &service, &shutdown).await?;
-    tokio::try_join!(
-        apply::run(bus, log, shelf.clone(), shutdown.clone()),
-        follow_fields(fields, shelf, shutdown),
-    )?;
+    tracing::info!(%collection, %shard, images = shelf.gallery().images(), "shard serves");
+    tokio::try_join!(follower.run(), follow_fields(fields, shelf, shutdown))?;
     Ok(())
 }
 

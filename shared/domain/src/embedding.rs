@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use crate::similarity::norm;
+
 /// Names one encoder: its weights and its preprocessing. Embeddings of two models never mix.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -64,8 +66,7 @@ impl Embedding {
             return Err(EmbeddingError::NotFinite { model, index });
         }
         let embedding = Self { model, values };
-        let norm = embedding.norm();
-        if norm > 0.0 && norm.is_finite() {
+        if embedding.norm() > 0.0 {
             Ok(embedding)
         } else {
             Err(EmbeddingError::ZeroNorm { model: embedding.model })
@@ -85,15 +86,15 @@ impl Embedding {
         &self.values
     }
 
-    /// Euclidean length, summed in f64.
-    pub fn norm(&self) -> f32 {
-        self.values.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32
+    /// Euclidean length.
+    pub fn norm(&self) -> f64 {
+        norm(&self.values)
     }
 
     /// `N(x) = x/‖x‖`, length `dim()`.
     pub fn unit(&self) -> Vec<f32> {
         let norm = self.norm();
-        self.values.iter().map(|x| x / norm).collect()
+        self.values.iter().map(|&x| (f64::from(x) / norm) as f32).collect()
     }
 }
 

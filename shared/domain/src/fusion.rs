@@ -7,16 +7,17 @@ pub enum FusionError {
     #[error("a query needs a reference, a modifier, or both")]
     NothingToFuse,
     #[error(
-        "the reference was encoded by {reference} ({reference_dim} numbers) and the modifier by {modifier} ({modifier_dim}): two models cannot be mixed"
+        "of a query's parts, one was encoded by {one} ({one_dim} numbers) and one by {other} ({other_dim}): two models cannot be mixed"
     )]
-    ModelMix { reference: ModelId, reference_dim: usize, modifier: ModelId, modifier_dim: usize },
+    ModelMix { one: ModelId, one_dim: usize, other: ModelId, other_dim: usize },
     #[error("reference and modifier cancel each other out: choose another alpha")]
     Cancelled,
 }
 
 /// `N((1-α)·reference + α·modifier)` over **raw** embeddings (WeiMoCIR, arXiv 2409.04918, eq. 1):
 /// the longer of the two pulls harder, which normalising first would lose. With one side absent
-/// the other is the query, whatever α says. Returns a unit vector of length d.
+/// the other is the query, whatever α says. Returns a unit vector of length d, computed in f64 and
+/// rounded once.
 ///
 /// # Errors
 /// Both sides absent, two models, or a sum of length zero.
@@ -30,18 +31,29 @@ pub fn fuse(
         (Some(one), None) | (None, Some(one)) => return Ok(one.unit()),
         (Some(v), Some(m)) => (v, m),
     };
-    if v.model() != m.model() || v.dim() != m.dim() {
-        return Err(FusionError::ModelMix {
-            reference: v.model().clone(),
-            reference_dim: v.dim(),
-            modifier: m.model().clone(),
-            modifier_dim: m.dim(),
-        });
+    check_mix(v, m)?;
+    let a = f64::from(alpha.get());
+    let weighed = |(&v, &m): (&f32, &f32)| (1.0 - a) * f64::from(v) + a * f64::from(m);
+    let sum: Vec<f64> = v.values().iter().zip(m.values()).map(weighed).collect();
+    let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
+    if length == 0.0 {
+        return Err(FusionError::Cancelled);
     }
-    let a = alpha.get();
-    let sum: Vec<f32> =
-        v.values().iter().zip(m.values()).map(|(v, m)| (1.0 - a) * v + a * m).collect();
-    Embedding::new(v.model().clone(), sum).map(|q| q.unit()).map_err(|_| FusionError::Cancelled)
+    Ok(sum.into_iter().map(|x| (x / length) as f32).collect())
+}
+
+/// # Errors
+/// Embeddings of two models.
+pub(crate) fn check_mix(one: &Embedding, other: &Embedding) -> Result<(), FusionError> {
+    if one.model() == other.model() && one.dim() == other.dim() {
+        return Ok(());
+    }
+    Err(FusionError::ModelMix {
+        one: one.model().clone(),
+        one_dim: one.dim(),
+        other: other.model().clone(),
+        other_dim: other.dim(),
+    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ use gemm::Parallelism;
 use rand::Rng;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
+use crate::sketch::dot;
+
 /// Coordinates of the common group.
 pub(crate) const COMMON: usize = 4;
 
@@ -274,12 +276,12 @@ fn remove_projection(block: &mut [f32], before: &[f32], width: usize) {
 }
 
 fn subtract_projection(row: &mut [f32], other: &[f32]) {
-    let weight = weimocir_domain::dot(row, other);
+    let weight = dot(row, other);
     row.iter_mut().zip(other).for_each(|(x, o)| *x -= weight * o);
 }
 
 fn norm_of(row: &[f32]) -> f32 {
-    crate::vectors::norm(row) as f32
+    weimocir_domain::norm(row) as f32
 }
 
 /// `a · bᵀ` for rows of one width: (rows of a) × (rows of b).

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use rayon::prelude::*;
-use weimocir_domain::ImageId;
+use weimocir_domain::{ImageId, Raw, norm};
 
 use crate::{
     IndexError,
@@ -12,7 +12,7 @@ use crate::{
     codes::{Codes, RowCodes},
     kernels::Instructions,
     sketch::BLOCK,
-    vectors::{Exact, Record, Vectors, norm},
+    vectors::{Exact, Record, Vectors},
 };
 
 /// Images from which on there are codes; fewer are compared exactly, one by one.
@@ -22,6 +22,10 @@ pub const LEARN: usize = 4_096;
 /// Rows of a sample.
 // because: several times the directions that are learned from it
 const SAMPLE: usize = 8_192;
+
+/// Rows that are coded at once while learning.
+// because: some ten milliseconds' work, for which changes can wait
+const STRIDE: usize = 1_024;
 
 /// An image as it is put in: raw embeddings, as the encoder made them.
 #[derive(Debug, Clone)]
@@ -71,10 +75,9 @@ pub struct Footprint {
     pub exact: usize,
 }
 
-/// Entries with their codes, ready to be applied at once.
-#[derive(Debug)]
-pub struct Prepared<'a> {
-    entries: Vec<Entry<'a>>,
+/// The codes of entries, made before they are put in.
+#[derive(Debug, Default)]
+pub struct Prepared {
     codes: Option<(Arc<Basis>, Vec<RowCodes>)>,
 }
 
@@ -119,7 +122,7 @@ impl Index {
         self.by_image.get(&image).copied()
     }
 
-    /// An image's raw embedding and captions, with their norms.
+    /// An image's raw embedding and its captions.
     ///
     /// # Errors
     /// The memory does not hold what was written to it.
@@ -145,14 +148,14 @@ impl Index {
     ///
     /// # Errors
     /// A vector of another length, one that is not finite, or one without direction.
-    pub fn prepare<'a>(&self, entries: Vec<Entry<'a>>) -> Result<Prepared<'a>, IndexError> {
+    pub fn prepare(&self, entries: &[Entry<'_>]) -> Result<Prepared, IndexError> {
         entries.par_iter().try_for_each(|entry| self.check(entry))?;
         let codes = self.codes.as_ref().map(|codes| {
             let basis = codes.basis.clone();
-            let coded = code(&basis, &entries);
+            let coded = code(&basis, entries);
             (basis, coded)
         });
-        Ok(Prepared { entries, codes })
+        Ok(Prepared { codes })
     }
 
     fn check(&self, entry: &Entry<'_>) -> Result<(), IndexError> {
@@ -160,18 +163,18 @@ impl Index {
         vectors.copied().try_for_each(|vector| check_vector(self.dim, vector))
     }
 
-    /// Puts prepared entries in, each in place of what is held of its image.
+    /// Puts entries in that were [prepared](Self::prepare), each in place of what is held of its
+    /// image.
     ///
     /// # Errors
     /// No memory; the entries before the one that failed are in.
-    pub fn apply(&mut self, prepared: Prepared<'_>) -> Result<(), IndexError> {
-        let Prepared { entries, codes } = prepared;
+    pub fn apply(&mut self, entries: &[Entry<'_>], prepared: Prepared) -> Result<(), IndexError> {
         let held = self.codes.as_ref().map(|codes| codes.basis.clone());
-        let coded = match (held, codes) {
+        let coded = match (held, prepared.codes) {
             (None, _) => None,
             (Some(held), Some((basis, coded))) if Arc::ptr_eq(&held, &basis) => Some(coded),
             // because: another basis was learned since they were prepared
-            (Some(held), _) => Some(code(&held, &entries)),
+            (Some(held), _) => Some(code(&held, entries)),
         };
         for (n, entry) in entries.iter().enumerate() {
             let row = self.put(entry)?;
@@ -186,9 +189,9 @@ impl Index {
     ///
     /// # Errors
     /// Theirs.
-    pub fn insert(&mut self, entries: Vec<Entry<'_>>) -> Result<(), IndexError> {
+    pub fn insert(&mut self, entries: &[Entry<'_>]) -> Result<(), IndexError> {
         let prepared = self.prepare(entries)?;
-        self.apply(prepared)
+        self.apply(entries, prepared)
     }
 
     fn put(&mut self, entry: &Entry<'_>) -> Result<u32, IndexError> {
@@ -237,18 +240,25 @@ impl Index {
         enough && self.changed.is_none() && self.learned_at < SAMPLE * 16
     }
 
-    /// Takes a sample to learn from, and notes what changes from now on.
+    /// Notes what changes from now on, for [`Learned::advance`].
+    pub fn begin_learning(&mut self) {
+        self.changed = Some(Vec::new());
+    }
+
+    /// A sample to learn from.
     ///
     /// # Errors
     /// The memory does not hold what was written to it.
-    pub fn begin_learning(&mut self) -> Result<Learning, IndexError> {
+    pub fn sample(&self) -> Result<Sample, IndexError> {
         let step = (self.len() / SAMPLE).max(1);
         let rows: Vec<u32> = self.live_rows().step_by(step).take(SAMPLE).collect();
-        let rows = rows.into_iter().map(|row| self.joint(row));
-        let sample =
-            rows.collect::<Result<Vec<_>, _>>()?.into_iter().flat_map(|(x, _)| x).collect();
-        self.changed = Some(Vec::new());
-        Ok(Learning { dim: self.dim, sample })
+        let joint = rows.par_iter().map(|&row| self.joint(row).map(|(x, _)| x));
+        let rows = joint.collect::<Result<Vec<_>, _>>()?.concat();
+        Ok(Sample { dim: self.dim, rows })
+    }
+
+    fn is_live(&self, row: u32) -> bool {
+        self.live[row as usize / BLOCK] >> (row as usize % BLOCK) & 1 == 1
     }
 
     fn live_rows(&self) -> impl Iterator<Item = u32> + '_ {
@@ -260,18 +270,19 @@ impl Index {
 
     fn joint(&self, row: u32) -> Result<(Vec<f32>, f32), IndexError> {
         let (embedding, captions) = self.exact_row(row)?;
-        Ok(joint(self.dim, embedding.iter().map(|(v, _)| v).next().unwrap_or(&[]), captions.iter()))
+        let vectors = embedding.iter().chain(captions.iter());
+        Ok(joint(self.dim, vectors))
     }
 
-    /// Switches to new codes, after coding what changed since [`Self::begin_learning`].
+    /// Switches to new codes, after coding what is left to.
     ///
     /// # Errors
-    /// No memory, or memory that does not hold what was written to it; then nothing has changed.
+    /// No memory, or memory that does not hold what was written to it; then the codes are the old
+    /// ones.
     pub fn adopt(&mut self, mut learned: Learned) -> Result<(), IndexError> {
-        let mut changed = self.changed.take().unwrap_or_default();
-        changed.extend(learned.next as u32..self.rows.len() as u32);
-        learned.code_rows(self, &changed)?;
+        while !learned.advance(self)? {}
         learned.codes.reserve(self.rows.len())?;
+        self.changed = None;
         self.learned_at = self.len();
         self.codes = Some(learned.codes);
         Ok(())
@@ -284,27 +295,27 @@ impl Index {
     /// Theirs.
     pub fn learn(&mut self) -> Result<(), IndexError> {
         if self.learning_is_due() {
-            let mut learned = self.begin_learning()?.learn();
-            while !learned.advance(self)? {}
+            self.begin_learning();
+            let learned = self.sample()?.learn();
             self.adopt(learned)?;
         }
         Ok(())
     }
 }
 
-/// A sample of a gallery.
+/// A sample of a gallery's rows.
 #[derive(Debug)]
-pub struct Learning {
+pub struct Sample {
     dim: usize,
-    sample: Vec<f32>,
+    rows: Vec<f32>,
 }
 
-impl Learning {
-    /// Learns the basis. Takes a second at d = 512.
+impl Sample {
+    /// Learns a basis. Takes a second at d = 512.
     pub fn learn(self) -> Learned {
         // because: any seed will do, and a fixed one makes two replicas alike
-        let basis = Basis::learn(self.dim, &self.sample, 0x5EED);
-        Learned { codes: Codes::new(Arc::new(basis)), next: 0 }
+        let basis = Basis::learn(self.dim, &self.rows, 0x5EED);
+        Learned { codes: Codes::new(Arc::new(basis)), rows: 0, changes: 0 }
     }
 }
 
@@ -312,27 +323,29 @@ impl Learning {
 #[derive(Debug)]
 pub struct Learned {
     codes: Codes,
-    next: usize,
+    /// Rows that are coded, and changes that are followed.
+    rows: usize,
+    changes: usize,
 }
 
 impl Learned {
-    /// Codes some more rows; says whether all have been. Needs shared access only, and so little of
+    /// Codes some more rows; says whether none is left. Needs shared access only, and so little of
     /// it at a time that changes get their turn.
     ///
     /// # Errors
     /// The memory does not hold what was written to it.
     pub fn advance(&mut self, index: &Index) -> Result<bool, IndexError> {
-        let end = (self.next + 4_096).min(index.rows.len());
-        let rows: Vec<u32> = (self.next as u32..end as u32).collect();
-        self.code_rows(index, &rows)?;
-        self.next = end;
+        let end = (self.rows + STRIDE).min(index.rows.len());
+        let changed = index.changed.as_deref().unwrap_or(&[]);
+        let mut rows: Vec<u32> = (self.rows as u32..end as u32).collect();
+        rows.extend(&changed[self.changes..]);
+        self.code(index, &rows)?;
+        (self.rows, self.changes) = (end, changed.len());
         Ok(end == index.rows.len())
     }
 
-    fn code_rows(&mut self, index: &Index, rows: &[u32]) -> Result<(), IndexError> {
-        let is_live =
-            |row: &&u32| index.live[**row as usize / BLOCK] >> (**row as usize % BLOCK) & 1 == 1;
-        let rows: Vec<u32> = rows.iter().filter(is_live).copied().collect();
+    fn code(&mut self, index: &Index, rows: &[u32]) -> Result<(), IndexError> {
+        let rows: Vec<u32> = rows.iter().filter(|row| index.is_live(**row)).copied().collect();
         let joint = rows.par_iter().map(|&row| index.joint(row));
         let (x, spreads): (Vec<_>, Vec<_>) =
             joint.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
@@ -353,37 +366,37 @@ pub(crate) fn check_vector(dim: usize, vector: &[f32]) -> Result<(), IndexError>
 
 fn code(basis: &Basis, entries: &[Entry<'_>]) -> Vec<RowCodes> {
     let joint = entries.par_iter().map(|entry| {
-        let captions = entry.captions.iter().map(|&t| (t, norm(t)));
-        joint(basis.dim, entry.embedding, captions)
+        let vectors = std::iter::once(&entry.embedding).chain(&entry.captions);
+        joint(basis.dim, vectors.map(|&x| Raw::new(x, norm(x))))
     });
     let (x, spreads): (Vec<_>, Vec<_>) = joint.unzip();
     RowCodes::of(basis, &x.concat(), &spreads)
 }
 
 /// `[N(v); t̄]` padded to its width, and `√(mean_r ‖N(t_r) - t̄‖²)`; without captions `[N(v); N(v)]`.
-fn joint<'a>(
-    dim: usize,
-    embedding: &[f32],
-    captions: impl ExactSizeIterator<Item = (&'a [f32], f64)>,
-) -> (Vec<f32>, f32) {
+/// The first vector is `v`, the others are the captions.
+fn joint<'a>(dim: usize, vectors: impl Iterator<Item = Raw<'a>>) -> (Vec<f32>, f32) {
     let mut x = vec![0.0; width_of(dim)];
     let (image, rest) = x.split_at_mut(dim);
     let text = &mut rest[..dim];
-    let length = norm(embedding);
-    image.iter_mut().zip(embedding).for_each(|(x, &v)| *x = (f64::from(v) / length) as f32);
-    let count = captions.len();
+    let (mut sum, mut count) = (vec![0.0_f64; dim], 0_u32);
+    for (n, vector) in vectors.enumerate() {
+        let unit = vector.values().iter().map(|&v| f64::from(v) / vector.norm());
+        if n == 0 {
+            image.iter_mut().zip(unit).for_each(|(x, v)| *x = v as f32);
+        } else {
+            sum.iter_mut().zip(unit).for_each(|(sum, t)| *sum += t);
+            count += 1;
+        }
+    }
     if count == 0 {
         text.copy_from_slice(image);
         return (x, 0.0);
     }
-    let mut mean = vec![0.0_f64; dim];
-    for (caption, length) in captions {
-        let share = 1.0 / (length * count as f64);
-        mean.iter_mut().zip(caption).for_each(|(m, &t)| *m += f64::from(t) * share);
-    }
+    sum.iter_mut().for_each(|sum| *sum /= f64::from(count));
     // because: the captions are of length one, so that their mean square distance is what the mean
     // lacks to length one
-    let spread = (1.0 - mean.iter().map(|m| m * m).sum::<f64>()).max(0.0).sqrt();
-    text.iter_mut().zip(&mean).for_each(|(x, &m)| *x = m as f32);
+    let spread = (1.0 - sum.iter().map(|m| m * m).sum::<f64>()).max(0.0).sqrt();
+    text.iter_mut().zip(&sum).for_each(|(x, &m)| *x = m as f32);
     (x, (spread + 1e-6) as f32)
 }

@@ -21,8 +21,8 @@ mod vectors;
 use weimocir_domain::ImageId;
 
 pub use filter::{Fields, FieldsError};
-pub use index::{Entry, Footprint, Index, LEARN, Learned, Learning, Prepared};
-pub use search::{Found, Guarantee, Query, Wanted};
+pub use index::{Entry, Footprint, Index, LEARN, Learned, Prepared, Sample};
+pub use search::{Found, Guarantee, Wanted};
 pub use vectors::Exact;
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -33,8 +33,6 @@ pub enum IndexError {
     NoDirection { norm: f64 },
     #[error("k is {k}, and there are {images} images to choose from")]
     K { k: usize, images: usize },
-    #[error("beta is {beta}, which is not between 0 and 1")]
-    Beta { beta: f32 },
     #[error("the vectors of image {image} are not what was stored")]
     Corrupt { image: ImageId },
     #[error("no memory for {bytes} bytes: {cause}")]

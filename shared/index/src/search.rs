@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
-use weimocir_domain::{ImageId, TopK};
+use weimocir_domain::{Composed, ImageId, Raw, TopK, exact_dot};
 
 use crate::{
     IndexError,
@@ -19,17 +19,6 @@ use crate::{
     nibbles::{Bounded, NibbleQuery, Products},
     sketch::{BLOCK, SketchQuery, Slack, deviations},
 };
-
-/// A query ready to meet the gallery (METHOD: "Scoring").
-#[derive(Debug, Clone, PartialEq)]
-pub struct Query {
-    /// `q`, of length one.
-    pub image: Vec<f32>,
-    /// `q_r` each, or empty where `q` meets the captions as well.
-    pub captions: Vec<Vec<f32>>,
-    /// β
-    pub beta: f32,
-}
 
 /// How sure an answer is to be the exact one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -91,7 +80,7 @@ struct Contender {
 /// A query on its way through the cascade.
 struct Run<'a> {
     index: &'a Index,
-    query: &'a Query,
+    query: &'a Composed,
     admitted: &'a Admitted,
     k: usize,
     proved: bool,
@@ -116,7 +105,7 @@ impl Index {
     /// # Errors
     /// k is 0 or more than there are images; a query of another length or without direction; vectors
     /// that are not what was stored.
-    pub fn search(&self, query: &Query, wanted: &Wanted<'_>) -> Result<Vec<Found>, IndexError> {
+    pub fn search(&self, query: &Composed, wanted: &Wanted<'_>) -> Result<Vec<Found>, IndexError> {
         let found = self.search_batch(std::slice::from_ref(query), wanted)?;
         Ok(found.into_iter().next().unwrap_or_default())
     }
@@ -127,7 +116,7 @@ impl Index {
     /// As [`Self::search`].
     pub fn search_batch(
         &self,
-        queries: &[Query],
+        queries: &[Composed],
         wanted: &Wanted<'_>,
     ) -> Result<Vec<Vec<Found>>, IndexError> {
         if !(1..=self.len()).contains(&wanted.k) {
@@ -136,9 +125,6 @@ impl Index {
         for query in queries {
             check_vector(self.dim, &query.image)?;
             query.captions.iter().try_for_each(|q| check_vector(self.dim, q))?;
-            if !(0.0..=1.0).contains(&query.beta) {
-                return Err(IndexError::Beta { beta: query.beta });
-            }
         }
         let admitted = self.admit(wanted);
         let mut runs: Vec<Run<'_>> =
@@ -174,7 +160,7 @@ impl Index {
     }
 
     #[cfg(test)]
-    pub(crate) fn sketch_of(&self, query: &Query, deviations: f32) -> SketchQuery {
+    pub(crate) fn sketch_of(&self, query: &Composed, deviations: f32) -> SketchQuery {
         let admitted = Admitted { words: vec![], count: 0 };
         let wanted = Wanted { k: 1, ..Wanted::default() };
         let mut run = Run::new(self, query, &admitted, &wanted);
@@ -246,7 +232,7 @@ fn scan(
 impl<'a> Run<'a> {
     fn new(
         index: &'a Index,
-        query: &'a Query,
+        query: &'a Composed,
         admitted: &'a Admitted,
         wanted: &Wanted<'_>,
     ) -> Self {
@@ -272,7 +258,7 @@ impl<'a> Run<'a> {
     fn prepare(&mut self, codes: &Codes, guarantee: Guarantee) {
         let basis = &codes.basis;
         let (w, slack) = self.weights(basis.width);
-        let base = crate::kernels::exact(&w, &basis.centre) as f32;
+        let base = exact_dot(&w, &basis.centre) as f32;
         let w = basis.coordinates_of_centred(&w);
         // because: the same query is to give the same answer
         let mut random = ChaCha8Rng::seed_from_u64(u64::from(w[0].to_bits()));
@@ -289,8 +275,8 @@ impl<'a> Run<'a> {
     /// `w = [(1-β)q; βq̄]`, q̄ the mean of the `q_r`, and what captions that meet their own `q_r` can
     /// add to `w·x`: with δ_r = q_r - q̄, `mean_r δ_r·t_r ≤ ‖δ̄‖ + rms_r(δ_r - δ̄)·spread`.
     fn weights(&self, width: usize) -> (Vec<f32>, Slack) {
-        let Query { image, captions, beta } = self.query;
-        let (dim, beta) = (image.len(), *beta);
+        let Composed { image, captions, beta } = self.query;
+        let (dim, beta) = (image.len(), beta.get());
         let mut w = vec![0.0; width];
         let mean = mean(captions, captions.len()).unwrap_or_else(|| wide(image));
         for i in 0..dim {
@@ -423,12 +409,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// METHOD "Scoring", in f64 from the raw vectors.
+    /// [`Composed::score`], by the fastest instructions.
     fn score(&self, row: u32) -> Result<Found, IndexError> {
         let (embedding, captions) = self.index.exact_row(row)?;
-        let Query { image: q, captions: own, beta } = self.query;
+        let Composed { image: q, captions: own, beta } = self.query;
         let dot = |a: &[f32], b: &[f32]| self.index.instructions.exact(a, b);
-        let s_img: f64 = embedding.iter().map(|(v, norm)| dot(q, v) / norm).sum();
+        let cosine = |q: &[f32], x: Raw<'_>| dot(q, x.values()) / x.norm();
+        let s_img: f64 = embedding.iter().map(|v| cosine(q, v)).sum();
         let slots = if own.is_empty() { captions.len() } else { captions.len().min(own.len()) };
         let mut similarity = s_img;
         if slots > 0 {
@@ -436,10 +423,10 @@ impl<'a> Run<'a> {
                 .iter()
                 .take(slots)
                 .enumerate()
-                .map(|(r, (t, norm))| dot(own.get(r).unwrap_or(q), t) / norm)
+                .map(|(r, t)| cosine(own.get(r).unwrap_or(q), t))
                 .sum();
-            let beta = f64::from(*beta);
-            similarity = (1.0 - beta) * s_img + beta * sum / slots as f64;
+            let beta = f64::from(beta.get());
+            similarity = (1.0 - beta) * s_img + beta * (sum / slots as f64);
         }
         let image = self.index.rows[row as usize].image;
         Ok(Found { image, similarity: similarity as f32 })

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use memmap2::MmapMut;
+use weimocir_domain::{Raw, norm};
 
 use crate::{IndexError, memory::allocate};
 
@@ -47,13 +48,12 @@ impl<'a> Exact<'a> {
         self.norms.is_empty()
     }
 
-    /// Raw vectors and their Euclidean norms, in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'a [f32], f64)> + use<'a> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Raw<'a>> + use<'a> {
         let norms = self
             .norms
             .iter()
             .map(|&[low, high]| f64::from_bits(u64::from(low) | u64::from(high) << 32));
-        self.values.chunks_exact(self.dim).zip(norms)
+        self.values.chunks_exact(self.dim).zip(norms).map(|(values, norm)| Raw::new(values, norm))
     }
 }
 
@@ -142,9 +142,4 @@ impl Vectors {
     pub(crate) fn bytes(&self) -> usize {
         self.chunks.len() * CHUNK * 4
     }
-}
-
-/// Euclidean norm, in f64.
-pub(crate) fn norm(vector: &[f32]) -> f64 {
-    vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
 }

@@ -43,6 +43,8 @@ pub struct ShardLog {
     /// The last entry handed over.
     position: u64,
     messages: Option<pull::Ordered>,
+    /// Entries that the server still had to hand over when it last said so.
+    pending: u64,
     /// Looks in a row that found nothing.
     idle: u32,
     /// The end of the log when it was last compared with the position.
@@ -65,7 +67,7 @@ impl ShardLog {
             .get_stream(&name)
             .await
             .map_err(|e| BusError::failed(format!("open the log {name}"), e))?;
-        Ok(Self { name, stream, position: 0, messages: None, idle: 0, compared: 0 })
+        Ok(Self { name, stream, position: 0, messages: None, pending: 0, idle: 0, compared: 0 })
     }
 
     pub fn identity(&self) -> LogIdentity {
@@ -84,6 +86,17 @@ impl ShardLog {
     /// soon as there is no more to take. After an error the next call goes on where this one began.
     pub fn next_entries(&mut self, limit: usize) -> BoxFuture<'_, Result<Vec<LogEntry>, BusError>> {
         self.collect(limit).boxed()
+    }
+
+    /// Whether the log had more, when it was last heard of, than has been handed over.
+    pub fn is_behind(&mut self) -> BoxFuture<'_, Result<bool, BusError>> {
+        let asking = async move {
+            if self.messages.is_none() {
+                self.messages = Some(self.begin().await?);
+            }
+            Ok(self.pending > 0)
+        };
+        asking.boxed()
     }
 
     /// Whether the log has gone on and nothing came: after a restart of the server it takes the
@@ -107,7 +120,7 @@ impl ShardLog {
         let mut entries = Vec::new();
         let mut messages = match self.messages.take() {
             Some(messages) => messages,
-            None => ordered(&self.stream, &self.name, self.position).await?,
+            None => self.begin().await?,
         };
         // because: an empty log is looked at again soon, so that a shutdown is noticed
         let mut next = timeout(Duration::from_millis(500), messages.next()).await.ok();
@@ -124,25 +137,30 @@ impl ShardLog {
                 // because: what has come is whole; the reader begins again behind it
                 Some(Err(_)) | None => return Ok(entries),
             };
-            let sequence = message.info().map_err(|e| failed(e.to_string()))?.stream_sequence;
+            let info = message.info().map_err(|e| failed(e.to_string()))?;
+            let (sequence, pending) = (info.stream_sequence, info.pending);
             let (subject, payload) = (message.subject.to_string(), message.payload.to_vec());
             entries.push(LogEntry { sequence, subject, payload });
-            self.position = sequence;
+            (self.position, self.pending) = (sequence, pending);
             next = if entries.len() < limit { messages.next().now_or_never() } else { None };
         }
         self.messages = Some(messages);
         Ok(entries)
     }
-}
 
-async fn ordered(stream: &Stream, name: &str, after: u64) -> Result<pull::Ordered, BusError> {
-    let failed = |e: String| BusError::failed(format!("follow the log {name}"), e);
-    let config = pull::OrderedConfig {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
-        ..Default::default()
-    };
-    let consumer = stream.create_consumer(config).await.map_err(|e| failed(e.to_string()))?;
-    consumer.messages().await.map_err(|e| failed(e.to_string()))
+    /// Begins to read behind the position.
+    async fn begin(&mut self) -> Result<pull::Ordered, BusError> {
+        let failed = |e: String| BusError::failed(format!("follow the log {}", self.name), e);
+        let start_sequence = self.position + 1;
+        let config = pull::OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
+            ..Default::default()
+        };
+        let consumer =
+            self.stream.create_consumer(config).await.map_err(|e| failed(e.to_string()))?;
+        self.pending = consumer.cached_info().num_pending;
+        consumer.messages().await.map_err(|e| failed(e.to_string()))
+    }
 }
 
 /// The last word on a subject of the log.

@@ -2,7 +2,9 @@
 //! shard holds.
 
 use serde::{Deserialize, Serialize};
-use weimocir_domain::{Beta, Candidate, Collection, Filter, ImageId, LongText, ModelId, Revision};
+use weimocir_domain::{
+    Alpha, Beta, Candidate, Collection, Filter, ImageId, LongText, ModelId, Revision, TextReference,
+};
 
 use crate::{Blob, Message, Vector, vectors::CaptionVector, work::Metadata};
 
@@ -68,21 +70,31 @@ pub struct CaptionedQuery {
     pub captions: Vec<String>,
 }
 
-/// The K closest images of one shard wanted.
+/// The K closest images of one shard wanted. The query comes raw and uncomposed: a shard composes it
+/// as the method says, and can tell the components of a score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CandidatesQuery {
     pub model: ModelId,
-    /// `q`, of length one.
-    pub image: Vector,
-    /// `q_r` each, or empty where `q` meets the captions as well.
+    /// `v_ref`, raw; absent in a search by text alone.
+    #[serde(default)]
+    pub reference: Option<Vector>,
+    /// `m`, raw; absent in a search by picture alone.
+    #[serde(default)]
+    pub modifier: Option<Vector>,
+    pub text_reference: TextReference,
+    /// `t_ref,r` each, raw, which count where `text_reference` is `caption`.
     #[serde(default)]
     pub captions: Vec<Vector>,
+    pub alpha: Alpha,
     pub beta: Beta,
     pub k: usize,
     #[serde(default)]
     pub exclude: Vec<ImageId>,
     #[serde(default)]
     pub filter: Option<Filter>,
+    /// Whether candidates tell their components.
+    #[serde(default)]
+    pub explain: bool,
 }
 
 /// A piece of a shard's answer. Pieces are numbered from 0; the last one says so.
@@ -90,6 +102,9 @@ pub struct CandidatesQuery {
 pub struct CandidatesChunk {
     pub sequence: u32,
     pub last: bool,
+    /// The model of the shard's vectors, once it has any.
+    #[serde(default)]
+    pub model: Option<ModelId>,
     /// Images of this shard that were compared.
     pub images: u64,
     pub candidates: Vec<Candidate>,
@@ -143,7 +158,8 @@ impl Message for EncodeQuery {
 
 impl Message for CandidatesQuery {
     const NAME: &'static str = "candidates-query";
-    // 2: filter, which a reader of the first version would pass over
+    // 2: the raw query in place of the composed one, which a reader of the first version cannot make,
+    // and the filter, which it would pass over
     const VERSION: u16 = 2;
 }
 

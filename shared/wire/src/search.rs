@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use weimocir_domain::{
-    Alpha, Beta, Candidate, Collection, Filter, ImageId, LongText, ModelId, TextReference,
+    Alpha, Beta, Candidate, Collection, Filter, ImageId, LongText, ModelId, Norms, TextReference,
 };
 
 use crate::{Blob, Message, query::EncodeTiming};
@@ -50,6 +50,10 @@ pub struct SearchRequest {
     /// How long the whole search may take, in milliseconds. Default 5,000.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+    /// Tell the components of every score, and the norms that go with them.
+    // because: workers from before it know no such field, and need not be told of a `false`
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub explain: bool,
 }
 
 /// The picture in a query: `{"id": "…"}` of the gallery, or `{"image": …}`, a file's bytes
@@ -78,6 +82,11 @@ pub struct SearchAnswer {
     pub took_ms: f64,
     #[serde(default)]
     pub timing: SearchTiming,
+    /// The query's own numbers, which with a candidate's `components` give its score at any α and β;
+    /// only where the request asks to explain. Weighing anew puts these candidates into another
+    /// order, and finds none that are not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub norms: Option<Norms>,
 }
 
 /// Where the time of a search went, step after step. Together they are almost all of `took_ms`.

@@ -7,8 +7,8 @@ use std::fmt::{Debug, Write as _};
 
 use serde_json::json;
 use weimocir_domain::{
-    Alpha, Beta, Candidate, CaptionSimilarity, Collection, FieldKinds, Filter, ImageId, LongText,
-    ModelId, Revision, TextReference,
+    Alpha, Beta, Candidate, CaptionSimilarity, Collection, Component, Components, FieldKinds,
+    Filter, ImageId, LongText, ModelId, Norm, Norms, Revision, TextReference,
 };
 use weimocir_wire::{
     Blob, Encoding, Message, Vector, WireError, dead, decode, encode,
@@ -115,7 +115,15 @@ fn candidate() -> Candidate {
         ],
         source: "shoes/1.jpg".into(),
         metadata: metadata(),
+        components: None,
     }
+}
+
+fn explained() -> Candidate {
+    let component = |reference, modifier| Component { reference, modifier };
+    let components =
+        Components { image: component(1.5, -0.25), captions: vec![component(0.0, 7.0)] };
+    Candidate { components: Some(components), ..candidate() }
 }
 
 #[test]
@@ -196,14 +204,24 @@ fn query() {
         CaptionedQuery { captions: vec!["a red shoe".into()] },
         CandidatesQuery {
             model: model(),
-            image: vector(),
+            reference: Some(vector()),
+            modifier: None,
+            text_reference: TextReference::Caption,
             captions: vec![vector()],
+            alpha: Alpha::new(0.8).unwrap(),
             beta: Beta::new(0.1).unwrap(),
             k: 10,
             exclude: vec![image()],
             filter: Some(filter()),
+            explain: true,
         },
-        CandidatesChunk { sequence: 1, last: true, images: 70_000, candidates: vec![candidate()] },
+        CandidatesChunk {
+            sequence: 1,
+            last: true,
+            model: Some(model()),
+            images: 70_000,
+            candidates: vec![candidate(), explained()],
+        },
         LookupQuery { images: vec![image(), other_image()] },
         Lookup {
             states: vec![
@@ -246,7 +264,13 @@ fn request() -> SearchRequest {
         exclude_reference: Some(false),
         filter: Some(filter()),
         timeout_ms: Some(2_000),
+        explain: true,
     }
+}
+
+fn norms() -> Norms {
+    let norm = Norm { reference: 4.0, cross: -0.5, modifier: 9.0 };
+    Norms { image: norm, captions: vec![norm] }
 }
 
 #[test]
@@ -279,9 +303,29 @@ fn search() {
                 candidates_ms: 1.5,
                 merge_ms: 0.125,
             },
+            norms: None,
         },
+        explained_answer(),
         Refused { error: Refusal::new(RefusalCode::UnknownImage, "there is no such image") },
     );
+}
+
+fn explained_answer() -> SearchAnswer {
+    SearchAnswer {
+        candidates: vec![explained()],
+        collection: collection(),
+        model: model(),
+        alpha: Alpha::new(0.5).unwrap(),
+        beta: Beta::new(0.25).unwrap(),
+        text_reference: TextReference::Caption,
+        images: 1,
+        partial: false,
+        missing_shards: vec![],
+        warnings: vec![],
+        took_ms: 1.5,
+        timing: SearchTiming::default(),
+        norms: Some(norms()),
+    }
 }
 
 #[test]
@@ -342,6 +386,19 @@ fn another_version_is_refused() {
     message = json!({ "version": 2, "pictures": 3 });
     let error = decode::<SearchRequest>(message.to_string().as_bytes(), Encoding::Json);
     assert!(matches!(error, Err(WireError::Version { found: 2, known: 1, .. })), "{error:?}");
+}
+
+#[test]
+fn what_was_not_asked_to_be_explained_is_as_before() {
+    let plain = encode(&SearchRequest::default(), Encoding::Json).unwrap();
+    assert!(!String::from_utf8(plain).unwrap().contains("explain"));
+    // a candidate of a store from before has no components, and its piece no model
+    let piece = json!({ "version": 1, "sequence": 0, "last": true, "images": 1, "candidates": [{
+        "image": image(), "similarity": 0.5, "s_img": 0.5, "s_txt": null, "captions": [],
+        "source": "", "metadata": {},
+    }] });
+    let read: CandidatesChunk = decode(piece.to_string().as_bytes(), Encoding::Json).unwrap();
+    assert_eq!((read.model, &read.candidates[0].components), (None, &None));
 }
 
 #[test]
@@ -455,7 +512,8 @@ fn blobs_are_base64_in_json_and_bytes_in_message_pack() {
 
 #[test]
 fn a_vector_of_broken_length_is_refused() {
-    let packed = b"\x83\xa7version\x02\xa5image\xc4\x05abcde\xa5model\xa1m";
+    // {"version": 2, "reference": 5 bytes}
+    let packed = b"\x82\xa7version\x02\xa9reference\xc4\x05abcde";
     let error = decode::<CandidatesQuery>(packed, Encoding::MessagePack).unwrap_err();
     assert!(error.to_string().contains("5 bytes are no f32 values"), "{error}");
 }

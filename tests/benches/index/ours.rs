@@ -8,7 +8,7 @@ use std::{
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use roaring::RoaringBitmap;
-use weimocir_domain::ImageId;
+use weimocir_domain::{Beta, Composed, ImageId, WeightError};
 use weimocir_index::{Entry, Found, Guarantee, Index, Wanted};
 
 use crate::{
@@ -112,8 +112,8 @@ impl Built {
         for first in (0..gallery.rows).step_by(BLOCK) {
             let images = gallery.mixture.images(first, BLOCK.min(gallery.rows - first));
             let entries = (first as u32..).zip(&images).map(|(id, image)| entry(id, image));
-            let (entries, start) = (entries.collect(), Instant::now());
-            index.insert(entries)?;
+            let (entries, start): (Vec<_>, _) = (entries.collect(), Instant::now());
+            index.insert(&entries)?;
             seconds += start.elapsed().as_secs_f64();
             let start = Instant::now();
             index.learn()?;
@@ -131,14 +131,15 @@ impl Built {
         threads: usize,
     ) -> anyhow::Result<Vec<Vec<u32>>> {
         let index = read(&self.index);
-        let queries: Vec<_> = queries.iter().map(query).collect();
+        let queries = queries.iter().map(composed).collect::<Result<Vec<_>, _>>()?;
         let found = self.pools[threads - 1].install(|| index.search_batch(&queries, wanted))?;
         Ok(found.iter().map(|found| found.iter().map(number).collect()).collect())
     }
 
     fn insert(&self, id: u32, image: &Image) -> anyhow::Result<()> {
-        let prepared = read(&self.index).prepare(vec![entry(id, image)])?;
-        self.index.write().unwrap_or_else(PoisonError::into_inner).apply(prepared)?;
+        let entries = [entry(id, image)];
+        let prepared = read(&self.index).prepare(&entries)?;
+        self.index.write().unwrap_or_else(PoisonError::into_inner).apply(&entries, prepared)?;
         Ok(())
     }
 }
@@ -147,8 +148,8 @@ fn read(index: &RwLock<Index>) -> std::sync::RwLockReadGuard<'_, Index> {
     index.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn query(query: &Query) -> weimocir_index::Query {
-    weimocir_index::Query { image: query.composed(), captions: vec![], beta: query.beta }
+fn composed(query: &Query) -> Result<Composed, WeightError> {
+    Ok(Composed { image: query.composed(), captions: vec![], beta: Beta::new(query.beta)? })
 }
 
 fn entry(id: u32, image: &Image) -> Entry<'_> {

@@ -2,6 +2,8 @@
 
 use std::arch::x86_64::*;
 
+use weimocir_domain::exact_dot;
+
 use super::{Estimates, Lookup, PREFETCH};
 use crate::sketch::{BLOCK, SketchQuery};
 
@@ -87,5 +89,5 @@ pub(super) fn product(nibbles: &[u8], weights: &[i8]) -> i32 {
 
 #[target_feature(enable = "avx2")]
 pub(super) fn exact(a: &[f32], b: &[f32]) -> f64 {
-    super::exact(a, b)
+    exact_dot(a, b)
 }

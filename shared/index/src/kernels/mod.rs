@@ -12,6 +12,8 @@ mod portable;
 
 use std::sync::OnceLock;
 
+use weimocir_domain::exact_dot;
+
 use crate::sketch::{BLOCK, BlockBounds, SCALED, SketchQuery, unpack};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +94,7 @@ impl Instructions {
         }
     }
 
-    /// `a·b` in f64: see [`exact`].
+    /// [`exact_dot`]
     pub(crate) fn exact(self, a: &[f32], b: &[f32]) -> f64 {
         match self {
             // SAFETY: `available` has seen the processor have them.
@@ -101,7 +103,7 @@ impl Instructions {
             // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::exact(a, b) },
-            Self::Portable => exact(a, b),
+            Self::Portable => exact_dot(a, b),
         }
     }
 }
@@ -172,21 +174,4 @@ fn finish(
     for i in 0..BLOCK {
         estimates.above[i] = value[i] + variance[i].sqrt() + bounds.beyond;
     }
-}
-
-/// `a·b` in f64 over sixteen partial sums, added up in order. Products of f32 are exact in f64, so
-/// that fusing them with the sum would change nothing.
-#[inline(always)]
-pub(crate) fn exact(a: &[f32], b: &[f32]) -> f64 {
-    const LANES: usize = 16;
-    let mut sums = [0.0_f64; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder());
-    let rest: f64 = rest.map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for i in 0..LANES {
-            sums[i] += f64::from(x[i]) * f64::from(y[i]);
-        }
-    }
-    sums.iter().sum::<f64>() + rest
 }
