@@ -70,6 +70,10 @@ impl Searcher {
         let candidates_ms = steps.step();
         let candidates = merge(plan.k, gathered.candidates);
         let merge_ms = steps.step();
+        let mut warnings = ingredients.warnings;
+        if gathered.missing.is_empty() && plan.filter.is_none() {
+            warnings.extend(fewer_than_asked(request.k, gathered.images));
+        }
         let encode = ingredients.timing;
         Ok(SearchAnswer {
             candidates,
@@ -81,7 +85,7 @@ impl Searcher {
             images: gathered.images,
             partial: !gathered.missing.is_empty(),
             missing_shards: gathered.missing,
-            warnings: ingredients.warnings,
+            warnings,
             took_ms: start.elapsed().as_secs_f64() * 1e3,
             timing: SearchTiming { reference_ms, encode_ms, encode, candidates_ms, merge_ms },
             norms: request.explain.then(|| ingredients.query.norms()),
@@ -209,6 +213,12 @@ pub(crate) fn left(until: Instant) -> Result<Duration, Refusal> {
         return Err(Refusal::new(RefusalCode::Timeout, "the search's time is up"));
     }
     Ok(left)
+}
+
+/// Says that fewer images than asked for are all there are.
+fn fewer_than_asked(k: Option<usize>, images: u64) -> Option<String> {
+    let k = k.filter(|&k| k as u64 > images)?;
+    Some(format!("k is {k}, and the collection has {images} images: these are all"))
 }
 
 fn excluded(request: &SearchRequest, resolved: &Resolved) -> Vec<ImageId> {
