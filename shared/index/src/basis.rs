@@ -19,6 +19,7 @@ use std::ops::Range;
 use gemm::Parallelism;
 use rand::Rng;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rayon::prelude::*;
 
 use crate::sketch::dot;
 
@@ -142,9 +143,14 @@ impl Basis {
         self.coordinates_of_centred(&centred)
     }
 
-    /// The same without the centre: what a query's `w` becomes.
-    pub(crate) fn coordinates_of_centred(&self, rows: &[f32]) -> Vec<f32> {
+    fn coordinates_of_centred(&self, rows: &[f32]) -> Vec<f32> {
         product_transposed(rows, &self.directions, self.width)
+    }
+
+    /// A query's `w` in the same directions, without the centre.
+    pub(crate) fn turned(&self, w: &[f32]) -> Vec<f32> {
+        let directions = self.directions.par_chunks_exact(self.width).with_min_len(64);
+        directions.map(|direction| dot(direction, w)).collect()
     }
 }
 

@@ -55,10 +55,10 @@ pub struct Found {
 }
 
 /// Blocks of the first round.
-// because: 16,384 rows give a floor within a few deviations of the last one
-const FIRST_ROUND: usize = if cfg!(test) { 2 } else { 256 };
+// because: 4,096 rows give a floor within a few deviations of the last one
+const FIRST_ROUND: usize = if cfg!(test) { 2 } else { 64 };
 /// Blocks of one task.
-const TASK: usize = 64;
+const TASK: usize = 32;
 /// Blocks that all queries of a batch look at before the next ones.
 // because: so many stay in the first cache
 const TILE: usize = 4;
@@ -181,7 +181,7 @@ impl Index {
                 runs.iter_mut().zip(found).for_each(|(run, found)| run.contenders.extend(found));
             }
             runs.par_iter_mut().try_for_each(|run| run.raise_floor())?;
-            (start, end) = (end, (end * 4).min(blocks));
+            (start, end) = (end, (end * 8).min(blocks));
         }
         runs.par_iter_mut().try_for_each(Run::narrow)
     }
@@ -213,7 +213,8 @@ fn scan(
                 }
                 match &run.sketch {
                     Some(sketch) => {
-                        instructions.estimate(sketch, codes.block(block), &mut estimates);
+                        let codes = codes.block(block);
+                        instructions.estimate(sketch, codes, run.floor, &mut estimates);
                         run.list(block, &estimates, found);
                     }
                     None => found.extend(
@@ -259,7 +260,7 @@ impl<'a> Run<'a> {
         let basis = &codes.basis;
         let (w, slack) = self.weights(basis.width);
         let base = exact_dot(&w, &basis.centre) as f32;
-        let w = basis.coordinates_of_centred(&w);
+        let w = basis.turned(&w);
         // because: the same query is to give the same answer
         let mut random = ChaCha8Rng::seed_from_u64(u64::from(w[0].to_bits()));
         let deviations = match guarantee {
@@ -295,20 +296,15 @@ impl<'a> Run<'a> {
     }
 
     fn list(&self, block: usize, estimates: &Estimates, found: &mut Vec<Contender>) {
-        let admitted = self.admitted.words[block];
-        let greatest =
-            estimates.above.iter().fold(f32::NEG_INFINITY, |m, &a| if a > m { a } else { m });
-        if greatest < self.floor {
-            return;
-        }
-        for n in 0..BLOCK {
-            if estimates.above[n] >= self.floor && admitted >> n & 1 == 1 {
-                found.push(Contender {
-                    row: (block * BLOCK + n) as u32,
-                    value: estimates.value[n],
-                    above: estimates.above[n],
-                });
-            }
+        let mut reach = estimates.reach & self.admitted.words[block];
+        while reach != 0 {
+            let n = reach.trailing_zeros() as usize;
+            reach &= reach - 1;
+            found.push(Contender {
+                row: (block * BLOCK + n) as u32,
+                value: estimates.value[n],
+                above: estimates.above[n],
+            });
         }
     }
 
@@ -319,11 +315,12 @@ impl<'a> Run<'a> {
 
     /// Scores the best estimates exactly, and drops what cannot reach the K-th best any more.
     fn raise_floor(&mut self) -> Result<(), IndexError> {
-        let seeds = 4 * self.k;
-        if self.contenders.len() > seeds {
-            self.contenders.select_nth_unstable_by(seeds, |a, b| b.value.total_cmp(&a.value));
+        let seeds = 2 * self.k;
+        let mut order: Vec<_> = self.contenders.iter().map(|c| (c.value, c.row)).collect();
+        if order.len() > seeds {
+            order.select_nth_unstable_by(seeds, |a, b| b.0.total_cmp(&a.0));
         }
-        let rows = self.contenders.iter().take(seeds).map(|c| c.row).collect();
+        let rows = order.into_iter().take(seeds).map(|(_, row)| row).collect();
         self.score_rows(rows)?;
         let floor = self.floor;
         self.contenders.retain(|c| c.above >= floor);
@@ -334,8 +331,6 @@ impl<'a> Run<'a> {
     fn narrow(&mut self) -> Result<(), IndexError> {
         let Some(codes) = &self.index.codes else { return Ok(()) };
         if self.sketch.is_some() || self.contenders.iter().any(|c| c.above == f32::INFINITY) {
-            // because: in the order of memory, which the processor reads ahead
-            self.contenders.par_sort_unstable_by_key(|c| c.row);
             let bounded = self.contenders.par_chunks(512).map(|some| {
                 let ahead = some.iter().skip(AHEAD).map(Some).chain(std::iter::repeat(None));
                 let bounded = some.iter().zip(ahead).map(|(contender, ahead)| {

@@ -330,10 +330,13 @@ fn compare_kernels(
     let sketch = gallery.index.sketch_of(query, 5.0);
     for block in 0..300 / BLOCK {
         let (mut one, mut other) = (Estimates::default(), Estimates::default());
-        plain.estimate(&sketch, codes.block(block), &mut one);
-        instructions.estimate(&sketch, codes.block(block), &mut other);
+        plain.estimate(&sketch, codes.block(block), 0.5, &mut one);
+        instructions.estimate(&sketch, codes.block(block), 0.5, &mut other);
         prop_assert_eq!(one.value.map(f32::to_bits), other.value.map(f32::to_bits));
         prop_assert_eq!(one.above.map(f32::to_bits), other.above.map(f32::to_bits));
+        prop_assert_eq!(one.reach, other.reach);
+        let reach = (0..BLOCK).map(|n| u64::from(one.above[n] >= 0.5) << n).sum::<u64>();
+        prop_assert_eq!(one.reach, reach);
     }
     let weights: Vec<i8> =
         (0..codes.upper(0).len() * 2).map(|i| (i * 89 % 255) as u8 as i8).collect();
@@ -364,7 +367,7 @@ fn errors_exceed_deviations_no_more_often_than_a_normal_distribution() {
                 let sketch = gallery.index.sketch_of(&query, deviations);
                 let mut estimates = Estimates::default();
                 for (b, block) in blocks.iter().enumerate() {
-                    Instructions::detect().estimate(&sketch, block, &mut estimates);
+                    Instructions::detect().estimate(&sketch, block, 0.0, &mut estimates);
                     for n in 0..BLOCK {
                         let image = gallery.index.rows[b * BLOCK + n].image;
                         let held = gallery.held.iter().find(|(n, _)| id(**n) == image);

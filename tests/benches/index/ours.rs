@@ -39,7 +39,7 @@ impl Mode {
 type Search<'a> = dyn Fn(Mode, &[Query], usize, usize) -> anyhow::Result<Vec<Vec<u32>>> + Sync + 'a;
 type SearchAmong<'a> =
     dyn Fn(&Query, usize, usize, &RoaringBitmap) -> anyhow::Result<Vec<u32>> + Sync + 'a;
-type Insert<'a> = dyn Fn(u32, &Image) -> anyhow::Result<()> + Sync + 'a;
+type Insert<'a> = dyn Fn(u32, &[Image]) -> anyhow::Result<()> + Sync + 'a;
 
 /// The index over a whole gallery.
 pub(crate) struct Ours<'a> {
@@ -47,7 +47,7 @@ pub(crate) struct Ours<'a> {
     pub(crate) search: Box<Search<'a>>,
     /// Query, K, threads, the images admitted → the K nearest of those, best first.
     pub(crate) search_among: Box<SearchAmong<'a>>,
-    /// A new image, while others search.
+    /// New images of ascending numbers, while others search.
     pub(crate) insert: Box<Insert<'a>>,
     /// Read from memory for one query on its own, on average.
     pub(crate) bytes_per_query: f64,
@@ -81,7 +81,7 @@ pub(crate) fn ours(gallery: &Gallery) -> anyhow::Result<Ours<'_>> {
             let found = other.search(std::slice::from_ref(query), &wanted, threads)?;
             Ok(found.into_iter().next().unwrap_or_default())
         }),
-        insert: Box::new(move |id, image| index.insert(id, image)),
+        insert: Box::new(move |first, images| index.insert(first, images)),
         bytes_per_query: footprint.sketch * rows,
         inserts_per_s: rows / seconds,
         bytes_per_image: footprint.codes,
@@ -136,8 +136,8 @@ impl Built {
         Ok(found.iter().map(|found| found.iter().map(number).collect()).collect())
     }
 
-    fn insert(&self, id: u32, image: &Image) -> anyhow::Result<()> {
-        let entries = [entry(id, image)];
+    fn insert(&self, first: u32, images: &[Image]) -> anyhow::Result<()> {
+        let entries: Vec<_> = (first..).zip(images).map(|(id, image)| entry(id, image)).collect();
         let prepared = read(&self.index).prepare(&entries)?;
         self.index.write().unwrap_or_else(PoisonError::into_inner).apply(&entries, prepared)?;
         Ok(())

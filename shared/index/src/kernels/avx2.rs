@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use weimocir_domain::exact_dot;
 
-use super::{Estimates, Lookup, PREFETCH};
+use super::{Estimates, Lookup};
 use crate::sketch::{BLOCK, SketchQuery};
 
 struct Avx2;
@@ -28,8 +28,6 @@ unsafe fn sums_of_32(codes: *const u8, tables: *const u8, columns: usize, sums: 
     let low_nibbles = _mm256_set1_epi8(15);
     let (mut all, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
     for column in 0..columns {
-        // because: the work on a block leaves the processor no time to fetch the next by itself
-        _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(column * BLOCK + PREFETCH).cast());
         // SAFETY: 64 codes and 32 table values for each column.
         let (codes, low, high) = unsafe {
             (
@@ -55,8 +53,8 @@ unsafe fn sums_of_32(codes: *const u8, tables: *const u8, columns: usize, sums: 
 }
 
 #[target_feature(enable = "avx2")]
-pub(super) fn estimate(query: &SketchQuery, block: &[u8], estimates: &mut Estimates) {
-    super::estimate::<Avx2>(query, block, estimates);
+pub(super) fn estimate(query: &SketchQuery, block: &[u8], floor: f32, estimates: &mut Estimates) {
+    super::estimate::<Avx2>(query, block, floor, estimates);
 }
 
 #[target_feature(enable = "avx2")]

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use weimocir_domain::exact_dot;
 
-use super::{Estimates, Lookup, PREFETCH};
+use super::{Estimates, Lookup};
 use crate::sketch::{BLOCK, SketchQuery};
 
 struct Avx512;
@@ -25,8 +25,6 @@ unsafe fn sums_of_64(codes: *const u8, tables: *const u8, columns: usize, sums: 
     let low_nibbles = _mm512_set1_epi8(15);
     let (mut all, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
     for column in 0..columns {
-        // because: the work on a block leaves the processor no time to fetch the next by itself
-        _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(column * BLOCK + PREFETCH).cast());
         // SAFETY: 64 codes and 32 table values for each column.
         let (codes, low, high) = unsafe {
             (
@@ -54,8 +52,8 @@ unsafe fn sums_of_64(codes: *const u8, tables: *const u8, columns: usize, sums: 
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(super) fn estimate(query: &SketchQuery, block: &[u8], estimates: &mut Estimates) {
-    super::estimate::<Avx512>(query, block, estimates);
+pub(super) fn estimate(query: &SketchQuery, block: &[u8], floor: f32, estimates: &mut Estimates) {
+    super::estimate::<Avx512>(query, block, floor, estimates);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]

@@ -30,11 +30,13 @@ pub(crate) enum Instructions {
 pub(crate) struct Estimates {
     pub(crate) value: [f32; BLOCK],
     pub(crate) above: [f32; BLOCK],
+    /// Bit n: row n may reach the floor.
+    pub(crate) reach: u64,
 }
 
 impl Default for Estimates {
     fn default() -> Self {
-        Self { value: [0.0; BLOCK], above: [0.0; BLOCK] }
+        Self { value: [0.0; BLOCK], above: [0.0; BLOCK], reach: 0 }
     }
 }
 
@@ -66,17 +68,23 @@ impl Instructions {
     }
 
     /// Estimates every row of a block.
-    pub(crate) fn estimate(self, query: &SketchQuery, block: &[u8], estimates: &mut Estimates) {
+    pub(crate) fn estimate(
+        self,
+        query: &SketchQuery,
+        block: &[u8],
+        floor: f32,
+        estimates: &mut Estimates,
+    ) {
         assert_eq!(block.len(), query.layout.stride);
         assert_eq!(query.tables.len(), query.layout.codes() * 32);
         match self {
             // SAFETY: `available` has seen the processor have them; the lengths are asserted.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { avx512::estimate(query, block, estimates) },
+            Self::Avx512 => unsafe { avx512::estimate(query, block, floor, estimates) },
             // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::estimate(query, block, estimates) },
-            Self::Portable => estimate::<portable::Portable>(query, block, estimates),
+            Self::Avx2 => unsafe { avx2::estimate(query, block, floor, estimates) },
+            Self::Portable => estimate::<portable::Portable>(query, block, floor, estimates),
         }
     }
 
@@ -121,9 +129,6 @@ pub(crate) fn prefetch(bytes: &[u8]) {
     let _ = bytes;
 }
 
-/// Bytes by which codes are fetched ahead: two blocks at d = 512.
-const PREFETCH: usize = 11 << 10;
-
 /// Adds up table values for the 64 rows of a block.
 trait Lookup {
     /// # Safety
@@ -133,7 +138,7 @@ trait Lookup {
 
 /// The same for every set of instructions; inlined into a function that is compiled for them.
 #[inline(always)]
-fn estimate<L: Lookup>(query: &SketchQuery, block: &[u8], estimates: &mut Estimates) {
+fn estimate<L: Lookup>(query: &SketchQuery, block: &[u8], floor: f32, estimates: &mut Estimates) {
     let (codes, scales, head) = query.layout.split(block);
     let bounds = query.bounds(head);
     let (mut codes, mut tables) = (codes.as_ptr(), query.tables.as_ptr());
@@ -147,6 +152,14 @@ fn estimate<L: Lookup>(query: &SketchQuery, block: &[u8], estimates: &mut Estima
         }
     }
     finish(query, &bounds, &sums, scales, estimates);
+    estimates.reach = 0;
+    for (n, above) in estimates.above.as_chunks::<8>().0.iter().enumerate() {
+        let mut reach = 0_u8;
+        for (i, above) in above.iter().enumerate() {
+            reach |= u8::from(*above >= floor) << i;
+        }
+        estimates.reach |= u64::from(reach) << (8 * n);
+    }
 }
 
 #[inline(always)]
@@ -157,21 +170,29 @@ fn finish(
     scales: &[u16],
     estimates: &mut Estimates,
 ) {
-    let mut variance = [bounds.fixed; BLOCK];
-    let value = &mut estimates.value;
-    for (value, &sum) in value.iter_mut().zip(&sums[0]) {
-        *value = query.base + query.steps[0] * f32::from(sum);
-    }
-    for g in 0..SCALED {
-        let scales = &scales[g * BLOCK..(g + 1) * BLOCK];
-        let (step, offset, scaled) = (query.steps[1 + g], query.offsets[g], bounds.scaled[g]);
-        for i in 0..BLOCK {
-            let scale = unpack(scales[i]);
-            value[i] += scale * (step * f32::from(sums[1 + g][i]) + offset);
-            variance[i] += scale * scale * scaled;
+    // because: so many f32 fill a vector, and all that is needed of them stays in registers
+    const LANES: usize = 16;
+    let values = estimates.value.as_chunks_mut::<LANES>().0.iter_mut();
+    let above = estimates.above.as_chunks_mut::<LANES>().0.iter_mut();
+    for (at, (values, above)) in values.zip(above).enumerate() {
+        let lanes = |of: &[u16]| of.as_chunks::<LANES>().0[at];
+        let sum = lanes(&sums[0]);
+        let (mut value, mut variance) = ([query.base; LANES], [bounds.fixed; LANES]);
+        for i in 0..LANES {
+            value[i] += query.steps[0] * f32::from(sum[i]);
         }
-    }
-    for i in 0..BLOCK {
-        estimates.above[i] = value[i] + variance[i].sqrt() + bounds.beyond;
+        for g in 0..SCALED {
+            let (sum, scale) = (lanes(&sums[1 + g]), lanes(&scales[g * BLOCK..][..BLOCK]));
+            let (step, offset, scaled) = (query.steps[1 + g], query.offsets[g], bounds.scaled[g]);
+            for i in 0..LANES {
+                let scale = unpack(scale[i]);
+                value[i] += scale * (step * f32::from(sum[i]) + offset);
+                variance[i] += scale * scale * scaled;
+            }
+        }
+        for i in 0..LANES {
+            above[i] = value[i] + variance[i].sqrt() + bounds.beyond;
+        }
+        *values = value;
     }
 }
