@@ -33,6 +33,7 @@ pub(crate) struct Follower {
     pub shelf: Arc<Shelf>,
     pub shutdown: CancellationToken,
     learning: Option<JoinHandle<Result<(), IndexError>>>,
+    learning_is_due: bool,
 }
 
 impl Follower {
@@ -42,7 +43,7 @@ impl Follower {
         shelf: Arc<Shelf>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { bus, log, shelf, shutdown, learning: None }
+        Self { bus, log, shelf, shutdown, learning: None, learning_is_due: true }
     }
 
     /// Follows the log to the end that it has now, or until `shutdown`.
@@ -58,6 +59,18 @@ impl Follower {
             }
         }
         Ok(())
+    }
+
+    /// Learns codes before anyone searches, if there are images enough.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) async fn learn_first(&mut self) -> anyhow::Result<()> {
+        self.learn_beside().await?;
+        match self.learning.take() {
+            Some(learning) => Ok(learning.await.context("the learner died")??),
+            None => Ok(()),
+        }
     }
 
     /// Follows the log until `shutdown`.
@@ -91,9 +104,12 @@ impl Follower {
         let log_created = self.log.identity().created;
         let position = Position { log_created, applied: last.sequence };
         let shelf = self.shelf.clone();
-        let wrong = tokio::task::spawn_blocking(move || put(&shelf, entries, &position))
-            .await
-            .context("the writer died")??;
+        let put = tokio::task::spawn_blocking(move || {
+            let wrong = put(&shelf, entries, &position)?;
+            anyhow::Ok((wrong, shelf.gallery().learning_is_due()))
+        });
+        let wrong;
+        (wrong, self.learning_is_due) = put.await.context("the writer died")??;
         for (entry, error) in wrong {
             tracing::warn!(sequence = entry.sequence, %error, "dead letter");
             // because: the entry stays in the log, so that a letter that is lost loses nothing else
@@ -109,7 +125,7 @@ impl Follower {
         if let Some(learning) = self.learning.take_if(|learning| learning.is_finished()) {
             learning.await.context("the learner died")??;
         }
-        if self.learning.is_none() && self.shelf.gallery().learning_is_due() {
+        if self.learning.is_none() && std::mem::take(&mut self.learning_is_due) {
             let (shelf, shutdown) = (self.shelf.clone(), self.shutdown.clone());
             self.learning = Some(tokio::task::spawn_blocking(move || learn(&shelf, &shutdown)));
         }
@@ -120,6 +136,9 @@ impl Follower {
 /// Learns new codes, with short looks at the gallery.
 fn learn(shelf: &Shelf, shutdown: &CancellationToken) -> Result<(), IndexError> {
     let start = Instant::now();
+    if !shelf.gallery().learning_is_due() {
+        return Ok(());
+    }
     shelf.gallery_mut().begin_learning();
     let Some(sample) = shelf.gallery().sample()? else { return Ok(()) };
     let mut learned = sample.learn();
@@ -207,4 +226,69 @@ fn sort_out(entries: Vec<LogEntry>, gallery: &Gallery) -> (Vec<(Part, ImageState
         }
     }
     (parts, wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use weimocir_domain::{Beta, Composed};
+    use weimocir_index::LEARN;
+    use weimocir_wire::vectors::{CaptionsPart, ImagePart};
+
+    use super::*;
+    use crate::part::tests::{DIM, captions, model, picture};
+
+    fn vector(n: u32) -> Vec<f32> {
+        (0..DIM as u32).map(|i| ((n * 7 + i * 13 + 1) as f32).sin() + 1.5).collect()
+    }
+
+    /// Images `from..to`, every third with a caption.
+    fn parts(from: u32, to: u32) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for n in from..to {
+            let (image, revision) = (ImageId::of(&n.to_be_bytes()), u64::from(n) + 1);
+            let Part::Image(part) = picture(0, revision, &vector(n)) else { continue };
+            parts.push(Part::Image(ImagePart { image, ..part }));
+            let caption = vector(n + 50_000);
+            if n % 3 == 0
+                && let Part::Captions(part) = captions(0, revision, [&caption[..]])
+            {
+                parts.push(Part::Captions(CaptionsPart { image, ..part }));
+            }
+        }
+        parts
+    }
+
+    #[test]
+    fn codes_learned_beside_the_work_find_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = LogIdentity { created: "monday".into(), last_sequence: 0 };
+        let (shelf, _) = open(&folder.path().join("shard-0"), &log).unwrap();
+        let images = LEARN as u32 + 500;
+        shelf.gallery_mut().apply(parts(0, images)).unwrap();
+        assert!(shelf.gallery().learning_is_due());
+
+        // what comes, changes and goes meanwhile is in the codes as well
+        std::thread::scope(|scope| {
+            let learning = scope.spawn(|| learn(&shelf, &CancellationToken::new()));
+            for n in 0..40 {
+                let plan = shelf.gallery().plan(parts(images + n * 10, images + n * 10 + 10));
+                shelf.gallery_mut().commit(plan.unwrap()).unwrap();
+            }
+            learning.join().unwrap().unwrap();
+        });
+        assert!(!shelf.gallery().learning_is_due());
+        let images = images + 400;
+        let mut plain = Gallery::default();
+        plain.apply(parts(0, images)).unwrap();
+        assert_eq!((plain.images(), plain.shape()), (u64::from(images), Some((&model(), DIM))));
+        for n in 0..20 {
+            let image = vector(n * 100 + 77);
+            let length = image.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let image = image.iter().map(|x| x / length).collect();
+            let query = Composed { image, captions: vec![], beta: Beta::new(0.3).unwrap() };
+            let found = shelf.gallery().search(&query, 10, &[], None).unwrap();
+            assert_eq!(found, plain.search(&query, 10, &[], None).unwrap());
+            assert_eq!(found.len(), 10);
+        }
+    }
 }

@@ -204,8 +204,10 @@ impl Gallery {
     /// No memory.
     pub(crate) fn commit(&mut self, plan: Plan) -> Result<(), IndexError> {
         let Plan { shape, images, prepared } = plan;
-        if self.index.is_none() {
-            self.index = shape.map(|(model, dim)| (model, Index::new(dim)));
+        if self.index.is_none()
+            && let Some((model, dim)) = shape
+        {
+            self.index = Some((model, Index::new(dim)?));
         }
         if let Some((_, index)) = &mut self.index {
             index.apply(&Plan::entries(&images), prepared)?;

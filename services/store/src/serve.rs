@@ -20,9 +20,9 @@ use crate::{
 /// Candidates in one message.
 // because: some 500 bytes each with captions and metadata keep a piece far below the server's limit
 const PIECE: usize = 64;
-/// Scans at the same time.
-// because: a scan keeps a core busy; more of them at once only make each slower
-const SCANS: usize = 8;
+/// Searches taken at the same time.
+// because: each keeps all cores busy for milliseconds, so that more would only wait here
+const SEARCHES: usize = 64;
 
 /// Lookups at the same time.
 // because: each costs microseconds, and a feed makes one for every picture that it submits at once
@@ -42,7 +42,7 @@ pub(crate) async fn start(
     let held = shelf.clone();
     let search = move |query| in_background(held.clone(), move |shelf| candidates(shelf, query));
     let subject = subjects::candidates(collection, shard);
-    service.answer(asked("candidates", subject, SCANS * 8), search, shutdown).await?;
+    service.answer(asked("candidates", subject, SEARCHES), search, shutdown).await?;
 
     let held = shelf.clone();
     let lookup = move |query| in_background(held.clone(), move |shelf| Ok([look_up(shelf, query)]));

@@ -37,8 +37,7 @@ impl Shelf {
         Self { disk, gallery: RwLock::new(gallery) }
     }
 
-    // because: applying a part cannot leave a half-changed gallery that a later reader would trust
-    // less than no answer at all
+    // because: a change that fails half-way ends the worker, which reads its disk anew
     pub(crate) fn gallery(&self) -> RwLockReadGuard<'_, Gallery> {
         self.gallery.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,6 +74,7 @@ pub(crate) async fn run(
     // shard answers, or the answer says that the shard is missing
     let mut follower = apply::Follower::new(bus, log, shelf.clone(), shutdown.clone());
     follower.catch_up().await?;
+    follower.learn_first().await?;
     serve::start(&place, &shelf, &service, &shutdown).await?;
     tracing::info!(%collection, %shard, images = shelf.gallery().images(), "shard serves");
     tokio::try_join!(follower.run(), follow_fields(fields, shelf, shutdown))?;

@@ -19,6 +19,10 @@ use crate::{
 // because: so many take about two milliseconds
 pub const LEARN: usize = 4_096;
 
+/// The longest embeddings that an index takes.
+// because: sums of a sketch's table values have 16 bits, which hold those of the tail up to here
+pub const MOST_DIM: usize = 4_096;
+
 /// Rows of a sample.
 // because: several times the directions that are learned from it
 const SAMPLE: usize = 8_192;
@@ -54,6 +58,8 @@ pub struct Index {
     changed: Option<Vec<u32>>,
     /// Images when the basis was learned.
     learned_at: usize,
+    /// How often learning has begun.
+    learnings: u64,
     pub(crate) instructions: Instructions,
 }
 
@@ -83,8 +89,14 @@ pub struct Prepared {
 
 impl Index {
     /// An empty index of embeddings of length `dim`.
-    pub fn new(dim: usize) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// A length of 0, or more than [`MOST_DIM`].
+    pub fn new(dim: usize) -> Result<Self, IndexError> {
+        if !(1..=MOST_DIM).contains(&dim) {
+            return Err(IndexError::Width { dim });
+        }
+        Ok(Self {
             dim,
             rows: Vec::new(),
             live: Vec::new(),
@@ -95,8 +107,9 @@ impl Index {
             captions: HashMap::new(),
             changed: None,
             learned_at: 0,
+            learnings: 0,
             instructions: Instructions::detect(),
-        }
+        })
     }
 
     pub fn dim(&self) -> usize {
@@ -169,6 +182,10 @@ impl Index {
     /// # Errors
     /// No memory; the entries before the one that failed are in.
     pub fn apply(&mut self, entries: &[Entry<'_>], prepared: Prepared) -> Result<(), IndexError> {
+        if let Some(codes) = &mut self.codes {
+            // because: a row without its place among the codes could not be searched
+            codes.reserve(self.rows.len() + entries.len())?;
+        }
         let held = self.codes.as_ref().map(|codes| codes.basis.clone());
         let coded = match (held, prepared.codes) {
             (None, _) => None,
@@ -237,12 +254,13 @@ impl Index {
     /// Whether a basis should be learned: there is none yet, or the gallery has outgrown it.
     pub fn learning_is_due(&self) -> bool {
         let enough = self.len() >= LEARN.max(4 * self.learned_at);
-        enough && self.changed.is_none() && self.learned_at < SAMPLE * 16
+        enough && self.changed.is_none()
     }
 
-    /// Notes what changes from now on, for [`Learned::advance`].
+    /// Notes what changes from now on, for [`Learned::advance`]; a learning that began before is void.
     pub fn begin_learning(&mut self) {
         self.changed = Some(Vec::new());
+        self.learnings += 1;
     }
 
     /// A sample to learn from.
@@ -250,11 +268,11 @@ impl Index {
     /// # Errors
     /// The memory does not hold what was written to it.
     pub fn sample(&self) -> Result<Sample, IndexError> {
-        let step = (self.len() / SAMPLE).max(1);
+        let step = self.len().div_ceil(SAMPLE).max(1);
         let rows: Vec<u32> = self.live_rows().step_by(step).take(SAMPLE).collect();
         let joint = rows.par_iter().map(|&row| self.joint(row).map(|(x, _)| x));
         let rows = joint.collect::<Result<Vec<_>, _>>()?.concat();
-        Ok(Sample { dim: self.dim, rows })
+        Ok(Sample { dim: self.dim, rows, learning: self.learnings })
     }
 
     fn is_live(&self, row: u32) -> bool {
@@ -280,12 +298,19 @@ impl Index {
     /// No memory, or memory that does not hold what was written to it; then the codes are the old
     /// ones.
     pub fn adopt(&mut self, mut learned: Learned) -> Result<(), IndexError> {
-        while !learned.advance(self)? {}
-        learned.codes.reserve(self.rows.len())?;
-        self.changed = None;
+        let adopted = self.adopt_whole(&mut learned);
+        if learned.learning == self.learnings {
+            self.changed = None;
+        }
+        adopted?;
         self.learned_at = self.len();
         self.codes = Some(learned.codes);
         Ok(())
+    }
+
+    fn adopt_whole(&self, learned: &mut Learned) -> Result<(), IndexError> {
+        while !learned.advance(self)? {}
+        learned.codes.reserve(self.rows.len())
     }
 
     /// Learns at once, if it is due. Takes a second or more; a service learns beside its work, by
@@ -295,8 +320,9 @@ impl Index {
     /// Theirs.
     pub fn learn(&mut self) -> Result<(), IndexError> {
         if self.learning_is_due() {
+            let sample = self.sample()?;
             self.begin_learning();
-            let learned = self.sample()?.learn();
+            let learned = Learned { learning: self.learnings, ..sample.learn() };
             self.adopt(learned)?;
         }
         Ok(())
@@ -308,6 +334,7 @@ impl Index {
 pub struct Sample {
     dim: usize,
     rows: Vec<f32>,
+    learning: u64,
 }
 
 impl Sample {
@@ -315,7 +342,8 @@ impl Sample {
     pub fn learn(self) -> Learned {
         // because: any seed will do, and a fixed one makes two replicas alike
         let basis = Basis::learn(self.dim, &self.rows, 0x5EED);
-        Learned { codes: Codes::new(Arc::new(basis)), rows: 0, changes: 0 }
+        let codes = Codes::new(Arc::new(basis));
+        Learned { codes, rows: 0, changes: 0, learning: self.learning }
     }
 }
 
@@ -326,6 +354,8 @@ pub struct Learned {
     /// Rows that are coded, and changes that are followed.
     rows: usize,
     changes: usize,
+    /// Which learning of the index this is.
+    learning: u64,
 }
 
 impl Learned {
@@ -333,10 +363,11 @@ impl Learned {
     /// it at a time that changes get their turn.
     ///
     /// # Errors
-    /// The memory does not hold what was written to it.
+    /// Another learning began since, or the memory does not hold what was written to it.
     pub fn advance(&mut self, index: &Index) -> Result<bool, IndexError> {
+        let changed = index.changed.as_ref().filter(|_| self.learning == index.learnings);
+        let changed = changed.ok_or(IndexError::Void)?;
         let end = (self.rows + STRIDE).min(index.rows.len());
-        let changed = index.changed.as_deref().unwrap_or(&[]);
         let mut rows: Vec<u32> = (self.rows as u32..end as u32).collect();
         rows.extend(&changed[self.changes..]);
         self.code(index, &rows)?;

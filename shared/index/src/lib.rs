@@ -21,7 +21,7 @@ mod vectors;
 use weimocir_domain::ImageId;
 
 pub use filter::{Fields, FieldsError};
-pub use index::{Entry, Footprint, Index, LEARN, Learned, Prepared, Sample};
+pub use index::{Entry, Footprint, Index, LEARN, Learned, MOST_DIM, Prepared, Sample};
 pub use search::{Found, Guarantee, Wanted};
 pub use vectors::Exact;
 
@@ -33,6 +33,14 @@ pub enum IndexError {
     NoDirection { norm: f64 },
     #[error("k is {k}, and there are {images} images to choose from")]
     K { k: usize, images: usize },
+    #[error("vectors of {dim} numbers cannot be indexed: 1 to {MOST_DIM} can")]
+    Width { dim: usize },
+    #[error("a query's length is {norm}, and should be 1")]
+    NotUnit { norm: f64 },
+    #[error("the chance of a miss is {miss}, which is not between 0 and 1")]
+    Chance { miss: f64 },
+    #[error("codes were learned for what the index was before: another learning began since")]
+    Void,
     #[error("the vectors of image {image} are not what was stored")]
     Corrupt { image: ImageId },
     #[error("no memory for {bytes} bytes: {cause}")]

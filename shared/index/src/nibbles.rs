@@ -2,13 +2,14 @@
 //! on their own, and the lower halves are read only where that does not decide.
 //!
 //! A coordinate of group g is `s·spread_g·(c - 127.5)/16`, c in 0..=255, with one scale s for the row,
-//! so wide that nothing is cut off.
+//! so wide that nothing is cut off. The error of 4 bits is at no right angle to the row, as that of a sketch
+//! is: its part along the row is kept as a number and allowed for in full.
 
 use half::f16;
 
 use crate::{
     basis::{Basis, COMMON},
-    sketch::{INEXACT, SCALED, Slack, norm, span},
+    sketch::{INEXACT, SCALED, Slack, dot, norm, span},
 };
 
 /// Coordinates of one step of a kernel: 64 bytes, lower nibbles first.
@@ -31,6 +32,9 @@ pub(crate) struct Facts {
     norm: u16,
     /// `√(mean_r ‖N(t_r) - t̄‖²)`, f16 rounded up.
     spread: u16,
+    /// Length of the part of the error that lies along the row in each group, f16 rounded up.
+    along: u16,
+    _pad: u16,
 }
 
 /// One row's codes.
@@ -65,6 +69,7 @@ impl Coded {
         let mut codes = vec![0_u8; row_bytes(basis) * 2];
         // ŷ of 4 bits in units of the scale, and what it lacks
         let (mut centred, mut missing) = (vec![0.0; codes.len()], Vec::with_capacity(y.len()));
+        let mut along = 0.0_f32;
         for (g, (group, of)) in groups.into_iter().zip(basis.spreads).enumerate() {
             let inverse = if scale > 0.0 { 16.0 / (scale * of) } else { 0.0 };
             let at = group.start - COMMON..group.end - COMMON;
@@ -77,7 +82,13 @@ impl Coded {
             missing.clear();
             missing.extend(y.iter().zip(&*centred).map(|(y, c)| y - scale * of * c));
             facts.errors[g] = up(norm(&missing) * 1.0001);
+            let length = norm(y);
+            if length > 0.0 {
+                along += (dot(&missing, y) / length).powi(2);
+            }
         }
+        // because: of the rounding of these sums
+        facts.along = up(along.sqrt() * 1.0001 + 1e-6 * norm(y));
         facts.norm = up(norm(&centred) * 1.0001);
         facts.spread = up(spread);
         let (upper, lower) = split(&codes);
@@ -113,7 +124,8 @@ pub(crate) struct NibbleQuery {
     half_steps: f32,
     slack: Slack,
     /// Deviations that a bound allows for; without, bounds hold whatever the data.
-    deviations: Option<f32>,
+    pub(crate) deviations: Option<f32>,
+    norm: f32,
     inexact: f32,
 }
 
@@ -164,7 +176,8 @@ impl NibbleQuery {
                 coarse[i - COMMON] = upper as i8;
                 fine[i - COMMON] = lower as i8;
             }
-            half_steps += norm(&w[group.clone()]) * (group.len() as f32).sqrt() * spread / 32.0;
+            let sum: f32 = w[group.clone()].iter().map(|w| w.abs()).sum();
+            half_steps += sum * spread / 32.0 * 1.001;
         }
         let total = |weights: &[i8]| weights.iter().map(|&w| i64::from(w)).sum();
         Self {
@@ -180,7 +193,8 @@ impl NibbleQuery {
             half_steps,
             slack,
             deviations,
-            inexact: INEXACT * norm(w),
+            norm: norm(w),
+            inexact: INEXACT * (norm(w) + slack.fixed + slack.spread),
         }
     }
 
@@ -190,7 +204,9 @@ impl NibbleQuery {
         let error = match self.deviations {
             Some(deviations) => {
                 let squares = self.spans.iter().zip(errors).map(|(s, e)| s * e * s * e);
-                deviations * squares.sum::<f32>().sqrt()
+                let turned = deviations * squares.sum::<f32>().sqrt();
+                // because: what lies along the row is the same however the directions are turned
+                turned + self.norm * of_f16(facts.along)
             }
             None => self.norms.iter().zip(errors).map(|(w, e)| w * e).sum(),
         };

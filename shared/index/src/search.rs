@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
-use weimocir_domain::{Composed, ImageId, Raw, TopK, exact_dot};
+use weimocir_domain::{Composed, ImageId, Raw, TopK, exact_dot, norm};
 
 use crate::{
     IndexError,
@@ -23,7 +23,7 @@ use crate::{
 /// How sure an answer is to be the exact one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Guarantee {
-    /// It is: bounds that hold whatever the data.
+    /// It is, up to the rounding of f32 in the bounds: they hold whatever the data.
     Proved,
     /// It is, but for this chance for each query. The chance is over the random directions of the
     /// codes, not over the data.
@@ -77,6 +77,13 @@ struct Contender {
     above: f32,
 }
 
+impl Contender {
+    // because: what is no number must not be passed over
+    fn may_reach(&self, floor: f32) -> bool {
+        self.above >= floor || self.above.is_nan()
+    }
+}
+
 /// A query on its way through the cascade.
 struct Run<'a> {
     index: &'a Index,
@@ -123,8 +130,14 @@ impl Index {
             return Err(IndexError::K { k: wanted.k, images: self.len() });
         }
         for query in queries {
-            check_vector(self.dim, &query.image)?;
-            query.captions.iter().try_for_each(|q| check_vector(self.dim, q))?;
+            std::iter::once(&query.image)
+                .chain(&query.captions)
+                .try_for_each(|q| self.check_query(q))?;
+        }
+        if let Guarantee::Swift { miss } = wanted.guarantee
+            && !(miss > 0.0 && miss < 1.0)
+        {
+            return Err(IndexError::Chance { miss });
         }
         let admitted = self.admit(wanted);
         let mut runs: Vec<Run<'_>> =
@@ -141,6 +154,13 @@ impl Index {
         }
         runs.par_iter_mut().try_for_each(Run::decide)?;
         Ok(runs.into_iter().map(|run| run.best.into_sorted()).collect())
+    }
+
+    fn check_query(&self, q: &[f32]) -> Result<(), IndexError> {
+        check_vector(self.dim, q)?;
+        let norm = norm(q);
+        // because: bounds count on it, far more roughly than f32 rounds
+        if (norm - 1.0).abs() < 1e-3 { Ok(()) } else { Err(IndexError::NotUnit { norm }) }
     }
 
     fn admit(&self, wanted: &Wanted<'_>) -> Admitted {
@@ -166,6 +186,16 @@ impl Index {
         let mut run = Run::new(self, query, &admitted, &wanted);
         run.sketch.as_mut().unwrap().deviations = deviations;
         run.sketch.unwrap()
+    }
+
+    /// What 4 bits say of a row.
+    #[cfg(test)]
+    pub(crate) fn bound_of(&self, query: &Composed, deviations: f32, row: u32) -> f32 {
+        let admitted = Admitted { words: vec![], count: 0 };
+        let wanted = Wanted { k: 1, ..Wanted::default() };
+        let mut run = Run::new(self, query, &admitted, &wanted);
+        run.nibbles.as_mut().unwrap().deviations = Some(deviations);
+        run.bound(self.codes.as_ref().unwrap(), row, true).above
     }
 
     fn rounds(&self, codes: &Codes, runs: &mut [Run<'_>]) -> Result<(), IndexError> {
@@ -221,7 +251,7 @@ fn scan(
                         run.admitted
                             .rows(block..block + 1)
                             .map(|row| run.bound(codes, row, false))
-                            .filter(|contender| contender.above >= run.floor),
+                            .filter(|contender| contender.may_reach(run.floor)),
                     ),
                 }
             }
@@ -323,7 +353,7 @@ impl<'a> Run<'a> {
         let rows = order.into_iter().take(seeds).map(|(_, row)| row).collect();
         self.score_rows(rows)?;
         let floor = self.floor;
-        self.contenders.retain(|c| c.above >= floor);
+        self.contenders.retain(|c| c.may_reach(floor));
         Ok(())
     }
 
@@ -339,7 +369,7 @@ impl<'a> Run<'a> {
                     }
                     self.bound(codes, contender.row, true)
                 });
-                bounded.filter(|c| c.above >= self.floor).collect::<Vec<_>>()
+                bounded.filter(|c| c.may_reach(self.floor)).collect::<Vec<_>>()
             });
             self.contenders = bounded.flatten_iter().collect();
             self.raise_floor()?;
@@ -347,7 +377,7 @@ impl<'a> Run<'a> {
         if self.proved {
             let refined = self.contenders.par_iter().map(|c| self.refine(codes, c.row));
             let floor = self.floor;
-            self.contenders = refined.filter(|c| c.above >= floor).collect();
+            self.contenders = refined.filter(|c| c.may_reach(floor)).collect();
         }
         Ok(())
     }
@@ -383,9 +413,9 @@ impl<'a> Run<'a> {
         let mut left = std::mem::take(&mut self.contenders);
         left.sort_unstable_by(|a, b| b.above.total_cmp(&a.above));
         for some in left.chunks(32) {
-            let rows = some.iter().take_while(|c| c.above >= self.floor).map(|c| c.row);
+            let rows = some.iter().take_while(|c| c.may_reach(self.floor)).map(|c| c.row);
             self.score_rows(rows.collect())?;
-            if some.last().is_some_and(|c| c.above < self.floor) {
+            if some.last().is_some_and(|c| !c.may_reach(self.floor)) {
                 break;
             }
         }

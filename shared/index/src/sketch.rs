@@ -36,7 +36,7 @@ pub(crate) const SCALED: usize = 4;
 const STEP_16: f32 = 0.3352;
 const STEP_4: f32 = 0.9957;
 
-/// What sums of f32 are off by at most, for a query of length one.
+/// What sums of f32 are taken to be off by, for a query of length one.
 // because: rows are of length √2 at most, and sums of some thousand products are off by some 1e-6
 pub(crate) const INEXACT: f32 = 3e-5;
 
@@ -237,6 +237,7 @@ fn scale(y: &[f32], codes: &[f32]) -> (u16, f32) {
 
 /// `a·b` in f32 over sixteen partial sums: fast, where a millionth does not matter.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    debug_assert_eq!(a.len(), b.len());
     let mut sums = [0.0_f32; 16];
     let (a, a_rest) = a.as_chunks::<16>();
     let (b, b_rest) = b.as_chunks::<16>();
@@ -317,7 +318,7 @@ impl SketchQuery {
             rounding: [0.0; 1 + SCALED],
             common: std::array::from_fn(|c| w[c].abs()),
             norm: norm(&w[COMMON..]),
-            inexact: INEXACT * norm(w),
+            inexact: INEXACT * (norm(w) + slack.fixed + slack.spread),
             deviations,
             slack,
             layout,

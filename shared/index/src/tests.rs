@@ -98,7 +98,7 @@ struct Gallery {
 impl Gallery {
     fn new(kind: Kind, dim: usize, most_captions: usize, seed: u64) -> Self {
         let source = Source::new(kind, dim, seed);
-        Self { index: Index::new(dim), held: BTreeMap::new(), source, most_captions }
+        Self { index: Index::new(dim).unwrap(), held: BTreeMap::new(), source, most_captions }
     }
 
     fn put(&mut self, numbers: impl IntoIterator<Item = usize>) {
@@ -284,7 +284,7 @@ proptest! {
         let mut gallery = Gallery::new(kind, 24, 2, seed);
         gallery.put(0..800);
         gallery.learn();
-        let mut parts: Vec<Index> = (0..shards).map(|_| Index::new(24)).collect();
+        let mut parts: Vec<Index> = (0..shards).map(|_| Index::new(24).unwrap()).collect();
         for (&n, (embedding, captions)) in &gallery.held {
             let captions = captions.iter().map(Vec::as_slice).collect();
             let entry = Entry { image: id(n), embedding, captions };
@@ -355,7 +355,7 @@ fn compare_kernels(
 fn errors_exceed_deviations_no_more_often_than_a_normal_distribution() {
     // because: these are the chances beyond 1, 2 and 3 deviations, on one side
     for (deviations, chance) in [(1.0, 0.1587), (2.0, 0.02275), (3.0, 0.00135)] {
-        let (mut exceeded, mut pairs) = (0, 0);
+        let (mut exceeded, mut exceeded_4_bits, mut pairs) = (0, 0, 0);
         for seed in 0..12 {
             let mut gallery = Gallery::new(KINDS[seed as usize % 2], 140, 2, seed);
             gallery.put(0..640);
@@ -375,12 +375,17 @@ fn errors_exceed_deviations_no_more_often_than_a_normal_distribution() {
                         let score = formula(&query, v, t) as f32;
                         exceeded += u64::from(score > estimates.above[n]);
                         pairs += 1;
+                        let row = (b * BLOCK + n) as u32;
+                        let above = gallery.index.bound_of(&query, deviations, row);
+                        exceeded_4_bits += u64::from(score > above);
                     }
                 }
             }
         }
         let share = exceeded as f64 / pairs as f64;
         assert!(share <= 1.1 * chance, "{share} of {pairs} exceed {deviations} deviations");
+        let share_4_bits = exceeded_4_bits as f64 / pairs as f64;
+        assert!(share_4_bits <= 1.1 * chance, "{share_4_bits} exceed {deviations} with 4 bits");
         // because: bounds that are never reached would be bounds of something else
         assert!(share >= 0.2 * chance, "{share} of {pairs} exceed {deviations} deviations");
     }
@@ -430,6 +435,17 @@ fn what_cannot_be_searched_is_refused() {
     assert_eq!(search(&short, 1), IndexError::Dimension { expected: 12, found: 11 });
     let longer = Composed { captions: vec![vec![1.0; 13]], ..query.clone() };
     assert_eq!(search(&longer, 1), IndexError::Dimension { expected: 12, found: 13 });
+    let long = Composed { image: vec![1.0; 12], ..query.clone() };
+    assert!(matches!(search(&long, 1), IndexError::NotUnit { .. }));
+    for miss in [0.0, 1.0, -1.0, f64::NAN] {
+        let guarantee = Guarantee::Swift { miss };
+        let wanted = Wanted { k: 1, guarantee, ..Wanted::default() };
+        let error = gallery.index.search(&query, &wanted).unwrap_err();
+        assert!(matches!(error, IndexError::Chance { .. }), "{miss}");
+    }
+    for dim in [0, crate::MOST_DIM + 1] {
+        assert_eq!(Index::new(dim).unwrap_err(), IndexError::Width { dim });
+    }
     for wrong in [f32::NAN, f32::INFINITY, 0.0] {
         let query = Composed { image: vec![wrong; 12], ..query.clone() };
         assert!(matches!(search(&query, 1), IndexError::NoDirection { .. }), "{wrong}");
@@ -466,4 +482,24 @@ fn a_flipped_bit_of_a_vector_is_noticed() {
     let wanted = Wanted { k: 20, ..Wanted::default() };
     let error = gallery.index.search(&query, &wanted).unwrap_err();
     assert!(matches!(error, IndexError::Corrupt { .. }), "{error:?}");
+}
+
+#[test]
+fn a_learning_that_another_overtook_is_void() {
+    let mut gallery = Gallery::new(Kind::Isotropic, 12, 1, 5);
+    gallery.put(0..200);
+    gallery.index.begin_learning();
+    let first = gallery.index.sample().unwrap().learn();
+    gallery.index.begin_learning();
+    let second = gallery.index.sample().unwrap().learn();
+    gallery.put(0..50);
+    assert_eq!(gallery.index.adopt(first).unwrap_err(), IndexError::Void);
+    gallery.put(50..60);
+    gallery.index.adopt(second).unwrap();
+    for guarantee in guarantees() {
+        let query = gallery.query(0, 0.5);
+        let wanted = Wanted { k: 20, guarantee, ..Wanted::default() };
+        let found = gallery.index.search(&query, &wanted).unwrap();
+        check(&found, &gallery.scores(&query, |_| true), 20).unwrap();
+    }
 }

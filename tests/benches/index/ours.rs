@@ -107,7 +107,7 @@ struct Built {
 
 impl Built {
     fn new(gallery: &Gallery) -> anyhow::Result<Self> {
-        let mut index = Index::new(gallery.mixture.dim());
+        let mut index = Index::new(gallery.mixture.dim())?;
         let (mut seconds, mut learning) = (0.0, 0.0);
         for first in (0..gallery.rows).step_by(BLOCK) {
             let images = gallery.mixture.images(first, BLOCK.min(gallery.rows - first));

@@ -156,7 +156,8 @@ fn estimate<L: Lookup>(query: &SketchQuery, block: &[u8], floor: f32, estimates:
     for (n, above) in estimates.above.as_chunks::<8>().0.iter().enumerate() {
         let mut reach = 0_u8;
         for (i, above) in above.iter().enumerate() {
-            reach |= u8::from(*above >= floor) << i;
+            // because: what is no number must not be passed over
+            reach |= u8::from(*above >= floor || above.is_nan()) << i;
         }
         estimates.reach |= u64::from(reach) << (8 * n);
     }
