@@ -1,4 +1,4 @@
-//! The sketch: about 85 bytes a row at d = 512, enough to pass over all but one row in a few hundred.
+//! The sketch: about 100 bytes a row at d = 512, enough to pass over all but one row in a few hundred.
 //!
 //! Codes are nibbles, two to a byte, all from one table of 16 values each, so that one shuffle looks
 //! up a nibble of 64 rows at once (André, Kermarrec and Le Scouarnec, "Cache locality is not enough",
