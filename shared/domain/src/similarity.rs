@@ -105,8 +105,6 @@ const LANES: usize = 16;
 /// A product of two f32 is exact in f64, so a fused multiply-add rounds as an addition does. Element
 /// `i` goes to lane `i mod 16`; lanes add their elements in ascending order, and are then folded in
 /// halves: lane `j` takes lane `j + 8`, then `j + 4`, `j + 2` and `j + 1`.
-// because: inlined, it is compiled for whatever instructions the caller is
-#[inline(always)]
 pub fn exact_dot(a: &[f32], b: &[f32]) -> f64 {
     debug_assert_eq!(a.len(), b.len());
     let mut lanes = [0.0_f64; LANES];

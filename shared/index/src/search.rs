@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
-use weimocir_domain::{Composed, ImageId, Raw, TopK, exact_dot, norm};
+use weimocir_domain::{Composed, ImageId, TopK, exact_dot, norm};
 
 use crate::{
     IndexError,
@@ -90,7 +90,6 @@ struct Run<'a> {
     query: &'a Composed,
     admitted: &'a Admitted,
     k: usize,
-    proved: bool,
     sketch: Option<SketchQuery>,
     nibbles: Option<NibbleQuery>,
     best: TopK<Found>,
@@ -144,9 +143,9 @@ impl Index {
             queries.par_iter().map(|query| Run::new(self, query, &admitted, wanted)).collect();
         match &self.codes {
             Some(codes) if admitted.count > FEW => self.rounds(codes, &mut runs)?,
-            Some(_) => runs.par_iter_mut().try_for_each(|run| {
+            Some(codes) => runs.par_iter_mut().try_for_each(|run| {
                 run.contend(admitted.rows(0..admitted.words.len()));
-                run.narrow()
+                run.narrow(codes, false)
             })?,
             None => runs.par_iter_mut().try_for_each(|run| {
                 run.score_rows(admitted.rows(0..admitted.words.len()).collect())
@@ -213,7 +212,7 @@ impl Index {
             runs.par_iter_mut().try_for_each(|run| run.raise_floor())?;
             (start, end) = (end, (end * 8).min(blocks));
         }
-        runs.par_iter_mut().try_for_each(Run::narrow)
+        runs.par_iter_mut().try_for_each(|run| run.narrow(codes, run.sketch.is_none()))
     }
 }
 
@@ -272,7 +271,6 @@ impl<'a> Run<'a> {
             query,
             admitted,
             k: wanted.k,
-            proved: wanted.guarantee == Guarantee::Proved,
             sketch: None,
             nibbles: None,
             best: TopK::new(wanted.k),
@@ -357,10 +355,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Bounds the contenders by their nibbles.
-    fn narrow(&mut self) -> Result<(), IndexError> {
-        let Some(codes) = &self.index.codes else { return Ok(()) };
-        if self.sketch.is_some() || self.contenders.iter().any(|c| c.above == f32::INFINITY) {
+    /// Bounds the contenders by their nibbles: by 4 bits, unless a scan has, and in a proof by 8.
+    fn narrow(&mut self, codes: &Codes, is_bounded: bool) -> Result<(), IndexError> {
+        if !is_bounded {
             let bounded = self.contenders.par_chunks(512).map(|some| {
                 let ahead = some.iter().skip(AHEAD).map(Some).chain(std::iter::repeat(None));
                 let bounded = some.iter().zip(ahead).map(|(contender, ahead)| {
@@ -374,7 +371,7 @@ impl<'a> Run<'a> {
             self.contenders = bounded.flatten_iter().collect();
             self.raise_floor()?;
         }
-        if self.proved {
+        if self.sketch.is_none() {
             let refined = self.contenders.par_iter().map(|c| self.refine(codes, c.row));
             let floor = self.floor;
             self.contenders = refined.filter(|c| c.may_reach(floor)).collect();
@@ -434,27 +431,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// [`Composed::score`], by the fastest instructions.
     fn score(&self, row: u32) -> Result<Found, IndexError> {
         let (embedding, captions) = self.index.exact_row(row)?;
-        let Composed { image: q, captions: own, beta } = self.query;
-        let dot = |a: &[f32], b: &[f32]| self.index.instructions.exact(a, b);
-        let cosine = |q: &[f32], x: Raw<'_>| dot(q, x.values()) / x.norm();
-        let s_img: f64 = embedding.iter().map(|v| cosine(q, v)).sum();
-        let slots = if own.is_empty() { captions.len() } else { captions.len().min(own.len()) };
-        let mut similarity = s_img;
-        if slots > 0 {
-            let sum: f64 = captions
-                .iter()
-                .take(slots)
-                .enumerate()
-                .map(|(r, t)| cosine(own.get(r).unwrap_or(q), t))
-                .sum();
-            let beta = f64::from(beta.get());
-            similarity = (1.0 - beta) * s_img + beta * (sum / slots as f64);
-        }
         let image = self.index.rows[row as usize].image;
-        Ok(Found { image, similarity: similarity as f32 })
+        let embedding = embedding.iter().next().ok_or(IndexError::Corrupt { image })?;
+        let similarity = self.query.score(embedding, captions.iter()).similarity;
+        Ok(Found { image, similarity })
     }
 }
 

@@ -344,8 +344,6 @@ fn compare_kernels(
         let nibbles = codes.upper(row);
         prop_assert_eq!(instructions.product(nibbles, &weights), plain.product(nibbles, &weights));
     }
-    let (a, b) = (&gallery.held.values().next().unwrap().0, &query.image);
-    prop_assert_eq!(instructions.exact(a, b).to_bits(), plain.exact(a, b).to_bits());
     Ok(())
 }
 

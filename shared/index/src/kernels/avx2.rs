@@ -2,8 +2,6 @@
 
 use std::arch::x86_64::*;
 
-use weimocir_domain::exact_dot;
-
 use super::{Estimates, Lookup};
 use crate::sketch::{BLOCK, SketchQuery};
 
@@ -83,9 +81,4 @@ pub(super) fn product(nibbles: &[u8], weights: &[i8]) -> i32 {
     // SAFETY: eight lanes of 32 bits.
     unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums) };
     lanes.iter().sum()
-}
-
-#[target_feature(enable = "avx2")]
-pub(super) fn exact(a: &[f32], b: &[f32]) -> f64 {
-    exact_dot(a, b)
 }

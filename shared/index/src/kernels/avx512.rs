@@ -2,8 +2,6 @@
 
 use std::arch::x86_64::*;
 
-use weimocir_domain::exact_dot;
-
 use super::{Estimates, Lookup};
 use crate::sketch::{BLOCK, SketchQuery};
 
@@ -74,9 +72,4 @@ pub(super) fn product(nibbles: &[u8], weights: &[i8]) -> i32 {
         second = _mm512_dpbusd_epi32(second, shifted, high);
     }
     _mm512_reduce_add_epi32(_mm512_add_epi32(first, second))
-}
-
-#[target_feature(enable = "avx512f")]
-pub(super) fn exact(a: &[f32], b: &[f32]) -> f64 {
-    exact_dot(a, b)
 }

@@ -1,7 +1,7 @@
-//! The three inner loops, for the best instructions that the processor has: table look-ups over the
-//! sketch, products of nibbles with bytes, exact products.
+//! The two inner loops, for the best instructions that the processor has: table look-ups over the
+//! sketch, and products of nibbles with bytes.
 //!
-//! All give the same bits: the first two add whole numbers, what follows in f32 is the same source
+//! All give the same bits: both add whole numbers, what follows in f32 is the same source
 //! compiled for each, and nothing is fused.
 
 #[cfg(target_arch = "x86_64")]
@@ -11,8 +11,6 @@ mod avx512;
 mod portable;
 
 use std::sync::OnceLock;
-
-use weimocir_domain::exact_dot;
 
 use crate::sketch::{BLOCK, BlockBounds, SCALED, SketchQuery, unpack};
 
@@ -99,19 +97,6 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::product(nibbles, weights) },
             Self::Portable => portable::product(nibbles, weights),
-        }
-    }
-
-    /// [`exact_dot`]
-    pub(crate) fn exact(self, a: &[f32], b: &[f32]) -> f64 {
-        match self {
-            // SAFETY: `available` has seen the processor have them.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { avx512::exact(a, b) },
-            // SAFETY: the same.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::exact(a, b) },
-            Self::Portable => exact_dot(a, b),
         }
     }
 }
