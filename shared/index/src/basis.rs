@@ -20,6 +20,7 @@ use gemm::Parallelism;
 use rand::Rng;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::sketch::dot;
 
@@ -27,7 +28,7 @@ use crate::sketch::dot;
 pub(crate) const COMMON: usize = 4;
 
 /// Coordinates of each coded group, as ranges of a row's coordinates.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Groups {
     pub(crate) four_bits: Range<usize>,
     pub(crate) two_bits: Range<usize>,
@@ -60,8 +61,8 @@ impl Groups {
 }
 
 /// What all codes of an index are made with.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Basis {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Basis {
     pub(crate) dim: usize,
     /// Coordinates of a row: 2d, rounded up to a multiple of 16.
     pub(crate) width: usize,

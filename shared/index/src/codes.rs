@@ -1,6 +1,10 @@
 //! The codes of all rows: sketches in blocks, nibbles row by row, in segments that never move.
 
-use std::sync::Arc;
+use std::{
+    io::{self, Read},
+    ops::Range,
+    sync::Arc,
+};
 
 use memmap2::MmapMut;
 use rayon::prelude::*;
@@ -9,7 +13,7 @@ use crate::{
     IndexError,
     basis::Basis,
     kernels::prefetch,
-    memory::allocate,
+    memory::{self, Anonymous},
     nibbles::{self, Coded, Facts},
     sketch::{BLOCK, Layout, Sketch},
 };
@@ -17,6 +21,10 @@ use crate::{
 /// Rows of a segment.
 // because: some 70 MB at d = 512, little enough to be written to disk at once
 pub(crate) const SEGMENT: usize = 1 << 16;
+
+/// Rows whose codes are written to disk and read from there at once.
+// because: a few milliseconds of copying, for which changes can wait
+const PAGE: usize = 1 << 12;
 
 /// Rows that are coded together.
 // because: so many keep both cores busy, and their coordinates are still in the caches
@@ -36,6 +44,8 @@ struct Segment {
     upper: MmapMut,
     lower: MmapMut,
     facts: MmapMut,
+    /// How often rows were written.
+    changes: u64,
 }
 
 /// One row, coded.
@@ -80,6 +90,7 @@ impl Codes {
         self.reserve(row as usize + 1)?;
         let (segment, row) = (row as usize / SEGMENT, row as usize % SEGMENT);
         let segment = &mut self.segments[segment];
+        segment.changes += 1;
         let block = &mut segment.sketches[row / BLOCK * self.layout.stride..][..self.layout.stride];
         self.layout.write(block, row % BLOCK, &codes.sketch);
         let bytes = row * self.row_bytes..(row + 1) * self.row_bytes;
@@ -127,13 +138,60 @@ impl Codes {
     }
 }
 
+impl Codes {
+    /// How often the rows of each segment were written.
+    pub(crate) fn changes(&self) -> Vec<u64> {
+        self.segments.iter().map(|segment| segment.changes).collect()
+    }
+
+    /// The pages of a segment's first `rows` rows, each as a range of whole blocks.
+    pub(crate) fn pages(rows: usize) -> impl Iterator<Item = Range<usize>> {
+        let end = rows.next_multiple_of(BLOCK);
+        (0..end).step_by(PAGE).map(move |start| start..(start + PAGE).min(end))
+    }
+
+    /// Appends what a segment holds of a page.
+    pub(crate) fn write_page(&self, segment: usize, page: &Range<usize>, out: &mut Vec<u8>) {
+        let Segment { sketches, upper, lower, facts, .. } = &self.segments[segment];
+        let areas = [sketches, upper, lower, facts].into_iter().zip(self.areas(page));
+        areas.for_each(|(area, range)| out.extend_from_slice(&area[range]));
+    }
+
+    /// Takes over what [`Self::write_page`] wrote.
+    pub(crate) fn read_page(
+        &mut self,
+        segment: usize,
+        page: &Range<usize>,
+        from: &mut dyn Read,
+    ) -> io::Result<()> {
+        let ranges = self.areas(page);
+        let Segment { sketches, upper, lower, facts, .. } = &mut self.segments[segment];
+        let mut areas = [sketches, upper, lower, facts].into_iter().zip(ranges);
+        areas.try_for_each(|(area, range)| from.read_exact(&mut area[range]))
+    }
+
+    /// Bytes of a page in each of a segment's areas.
+    fn areas(&self, page: &Range<usize>) -> [Range<usize>; 4] {
+        let blocks = page.start / BLOCK..page.end / BLOCK;
+        let of = |rows: &Range<usize>, bytes: usize| rows.start * bytes..rows.end * bytes;
+        [
+            of(&blocks, self.layout.stride),
+            of(page, self.row_bytes),
+            of(page, self.row_bytes),
+            of(page, size_of::<Facts>()),
+        ]
+    }
+}
+
 impl Segment {
     fn new(layout: &Layout, row_bytes: usize) -> Result<Self, IndexError> {
+        let allocate = |bytes| memory::allocate(&Anonymous, 0, bytes);
         Ok(Self {
             sketches: allocate(SEGMENT / BLOCK * layout.stride)?,
             upper: allocate(SEGMENT * row_bytes)?,
             lower: allocate(SEGMENT * row_bytes)?,
             facts: allocate(SEGMENT * size_of::<Facts>())?,
+            changes: 0,
         })
     }
 }

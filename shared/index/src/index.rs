@@ -4,6 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use weimocir_domain::{ImageId, Raw, norm};
 
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     basis::{Basis, width_of},
     codes::{Codes, RowCodes},
     kernels::Instructions,
+    memory::{Anonymous, Memory},
     sketch::BLOCK,
     vectors::{Exact, Record, Vectors},
 };
@@ -29,7 +31,7 @@ const SAMPLE: usize = 8_192;
 
 /// Rows that are coded at once while learning.
 // because: some ten milliseconds' work, for which changes can wait
-const STRIDE: usize = 1_024;
+pub(crate) const STRIDE: usize = 1_024;
 
 /// An image as it is put in: raw embeddings, as the encoder made them.
 #[derive(Debug, Clone)]
@@ -49,7 +51,7 @@ pub struct Index {
     /// Bit n of word b: row 64·b + n holds an image.
     pub(crate) live: Vec<u64>,
     pub(crate) by_image: HashMap<ImageId, u32>,
-    free: Vec<u32>,
+    pub(crate) free: Vec<u32>,
     pub(crate) vectors: Vectors,
     pub(crate) codes: Option<Codes>,
     /// How many images have so many captions.
@@ -57,17 +59,26 @@ pub struct Index {
     /// Rows that changed since learning began.
     changed: Option<Vec<u32>>,
     /// Images when the basis was learned.
-    learned_at: usize,
+    pub(crate) learned_at: usize,
     /// How often learning has begun.
     learnings: u64,
     pub(crate) instructions: Instructions,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) image: ImageId,
     pub(crate) embedding: Record,
     pub(crate) captions: Record,
+}
+
+impl Row {
+    /// A row without an image.
+    pub(crate) const NONE: Self = Self {
+        image: ImageId::from_bytes([0; 16]),
+        embedding: Record::NONE,
+        captions: Record::NONE,
+    };
 }
 
 /// Memory of an index.
@@ -88,28 +99,40 @@ pub struct Prepared {
 }
 
 impl Index {
-    /// An empty index of embeddings of length `dim`.
+    /// An empty index of embeddings of length `dim`, all of it in this process' memory.
     ///
     /// # Errors
     /// A length of 0, or more than [`MOST_DIM`].
     pub fn new(dim: usize) -> Result<Self, IndexError> {
+        Self::with_memory(dim, Box::new(Anonymous))
+    }
+
+    /// An empty index of embeddings of length `dim` that keeps the exact vectors in `memory`.
+    ///
+    /// # Errors
+    /// A length of 0, or more than [`MOST_DIM`].
+    pub fn with_memory(dim: usize, memory: Box<dyn Memory>) -> Result<Self, IndexError> {
         if !(1..=MOST_DIM).contains(&dim) {
             return Err(IndexError::Width { dim });
         }
-        Ok(Self {
+        Ok(Self::of(dim, Vectors::new(dim, memory)))
+    }
+
+    pub(crate) fn of(dim: usize, vectors: Vectors) -> Self {
+        Self {
             dim,
             rows: Vec::new(),
             live: Vec::new(),
             by_image: HashMap::new(),
             free: Vec::new(),
-            vectors: Vectors::new(dim),
+            vectors,
             codes: None,
             captions: HashMap::new(),
             changed: None,
             learned_at: 0,
             learnings: 0,
             instructions: Instructions::detect(),
-        })
+        }
     }
 
     pub fn dim(&self) -> usize {
@@ -228,13 +251,19 @@ impl Index {
                 self.rows.len() as u32 - 1
             }
         };
-        self.live[row as usize / BLOCK] |= 1 << (row as usize % BLOCK);
-        self.by_image.insert(entry.image, row);
-        *self.captions.entry(captions.count).or_default() += 1;
+        self.enliven(row);
         if let Some(changed) = &mut self.changed {
             changed.push(row);
         }
         Ok(row)
+    }
+
+    /// Lets searches see a row.
+    pub(crate) fn enliven(&mut self, row: u32) {
+        let Row { image, captions, .. } = self.rows[row as usize];
+        self.live[row as usize / BLOCK] |= 1 << (row as usize % BLOCK);
+        self.by_image.insert(image, row);
+        *self.captions.entry(captions.count).or_default() += 1;
     }
 
     /// Forgets an image; says whether it was there.
@@ -275,7 +304,7 @@ impl Index {
         Ok(Sample { dim: self.dim, rows, learning: self.learnings })
     }
 
-    fn is_live(&self, row: u32) -> bool {
+    pub(crate) fn is_live(&self, row: u32) -> bool {
         self.live[row as usize / BLOCK] >> (row as usize % BLOCK) & 1 == 1
     }
 
@@ -290,6 +319,19 @@ impl Index {
         let (embedding, captions) = self.exact_row(row)?;
         let vectors = embedding.iter().chain(captions.iter());
         Ok(joint(self.dim, vectors))
+    }
+
+    /// The codes of those rows that hold an image.
+    pub(crate) fn code_rows(
+        &self,
+        basis: &Basis,
+        rows: &[u32],
+    ) -> Result<Vec<(u32, RowCodes)>, IndexError> {
+        let rows: Vec<u32> = rows.iter().filter(|row| self.is_live(**row)).copied().collect();
+        let joint = rows.par_iter().map(|&row| self.joint(row));
+        let (x, spreads): (Vec<_>, Vec<_>) =
+            joint.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        Ok(rows.into_iter().zip(RowCodes::of(basis, &x.concat(), &spreads)).collect())
     }
 
     /// Switches to new codes, after coding what is left to.
@@ -376,12 +418,8 @@ impl Learned {
     }
 
     fn code(&mut self, index: &Index, rows: &[u32]) -> Result<(), IndexError> {
-        let rows: Vec<u32> = rows.iter().filter(|row| index.is_live(**row)).copied().collect();
-        let joint = rows.par_iter().map(|&row| index.joint(row));
-        let (x, spreads): (Vec<_>, Vec<_>) =
-            joint.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-        let coded = RowCodes::of(&self.codes.basis, &x.concat(), &spreads);
-        rows.iter().zip(&coded).try_for_each(|(&row, coded)| self.codes.put(row, coded))
+        let coded = index.code_rows(&self.codes.basis, rows)?;
+        coded.iter().try_for_each(|(row, coded)| self.codes.put(*row, coded))
     }
 }
 

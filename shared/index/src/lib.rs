@@ -3,7 +3,7 @@
 //!
 //! `index` is the gallery, `search` the cascade over it: `sketch` estimates every row, `nibbles` bound
 //! what is left, and `vectors` decide. `basis` is what the codes are made with, `codes` their memory,
-//! `kernels` the inner loops. `filter` knows which rows a filter lets through.
+//! `kernels` the inner loops. `saved` is what outlives the process. `filter` knows which rows a filter lets through.
 
 mod basis;
 mod codes;
@@ -12,6 +12,7 @@ mod index;
 mod kernels;
 mod memory;
 mod nibbles;
+mod saved;
 mod search;
 mod sketch;
 #[cfg(test)]
@@ -20,8 +21,11 @@ mod vectors;
 
 use weimocir_domain::ImageId;
 
+pub use basis::Basis;
 pub use filter::{Fields, FieldsError};
 pub use index::{Entry, Footprint, Index, LEARN, Learned, MOST_DIM, Prepared, Sample};
+pub use memory::{Anonymous, Memory};
+pub use saved::{Restoring, Table};
 pub use search::{Found, Guarantee, Wanted};
 pub use vectors::Exact;
 
@@ -43,6 +47,8 @@ pub enum IndexError {
     Void,
     #[error("the vectors of image {image} are not what was stored")]
     Corrupt { image: ImageId },
+    #[error("what is said of an index does not fit together: {0}")]
+    Foreign(String),
     #[error("no memory for {bytes} bytes: {cause}")]
     Memory { bytes: usize, cause: String },
 }

@@ -1,21 +1,46 @@
 //! Memory that grows by pieces and never moves: a gallery of millions is not copied when it grows.
 
+use std::io;
+
 use memmap2::MmapMut;
 
 use crate::IndexError;
 
-/// Fresh zeroed memory, in huge pages where the system has them.
-// because: a scan walks through hundreds of megabytes, and with pages of 4 KiB the address
-// translation takes a good part of its time
-pub(crate) fn allocate(bytes: usize) -> Result<MmapMut, IndexError> {
-    let memory = MmapMut::map_anon(bytes.max(1))
-        .map_err(|error| IndexError::Memory { bytes, cause: error.to_string() })?;
-    #[cfg(target_os = "linux")]
-    if bytes >= 2 << 20
-        && let Err(error) = memory.advise(memmap2::Advice::HugePage)
-    {
-        // because: a kernel without huge pages is slower and as right
-        tracing::debug!(%error, "no huge pages");
+/// Where the exact vectors lie: pieces of memory, numbered from 0, each asked for once.
+pub trait Memory: std::fmt::Debug + Send + Sync {
+    /// Piece `number`, of `bytes` bytes: zeroed, or what it held before if it outlives the index.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    fn piece(&self, number: usize, bytes: usize) -> io::Result<MmapMut>;
+}
+
+/// Memory of this process, lost with it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Anonymous;
+
+impl Memory for Anonymous {
+    // because: a scan walks through hundreds of megabytes, and with pages of 4 KiB the address
+    // translation takes a good part of its time
+    fn piece(&self, _number: usize, bytes: usize) -> io::Result<MmapMut> {
+        let memory = MmapMut::map_anon(bytes.max(1))?;
+        #[cfg(target_os = "linux")]
+        if bytes >= 2 << 20
+            && let Err(error) = memory.advise(memmap2::Advice::HugePage)
+        {
+            // because: a kernel without huge pages is slower and as right
+            tracing::debug!(%error, "no huge pages");
+        }
+        Ok(memory)
     }
-    Ok(memory)
+}
+
+pub(crate) fn allocate(
+    memory: &dyn Memory,
+    number: usize,
+    bytes: usize,
+) -> Result<MmapMut, IndexError> {
+    memory
+        .piece(number, bytes)
+        .map_err(|error| IndexError::Memory { bytes, cause: error.to_string() })
 }

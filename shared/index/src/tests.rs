@@ -1,8 +1,14 @@
 //! Answers against METHOD's formula in f64, for galleries of every kind that live and change; and all
 //! kernels against each other.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io,
+    sync::{Arc, Mutex},
+};
 
+use memmap2::MmapMut;
 use proptest::prelude::*;
 use rand::{Rng, seq::IndexedRandom};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -10,7 +16,7 @@ use roaring::RoaringBitmap;
 use weimocir_domain::{Beta, Composed, ImageId, exact_dot};
 
 use crate::{
-    Entry, Found, Guarantee, Index, IndexError, Wanted,
+    Entry, Found, Guarantee, Index, IndexError, Memory, Restoring, Wanted,
     basis::Basis,
     kernels::{Estimates, Instructions},
     sketch::BLOCK,
@@ -91,6 +97,8 @@ impl Source {
 struct Gallery {
     index: Index,
     held: BTreeMap<usize, (Vector, Vec<Vector>)>,
+    /// What was put in or removed, whether or not that changed anything.
+    touched: BTreeSet<usize>,
     source: Source,
     most_captions: usize,
 }
@@ -98,7 +106,8 @@ struct Gallery {
 impl Gallery {
     fn new(kind: Kind, dim: usize, most_captions: usize, seed: u64) -> Self {
         let source = Source::new(kind, dim, seed);
-        Self { index: Index::new(dim).unwrap(), held: BTreeMap::new(), source, most_captions }
+        let index = Index::new(dim).unwrap();
+        Self { index, held: BTreeMap::new(), touched: BTreeSet::new(), source, most_captions }
     }
 
     fn put(&mut self, numbers: impl IntoIterator<Item = usize>) {
@@ -119,6 +128,7 @@ impl Gallery {
             captions: captions.iter().map(Vec::as_slice).collect(),
         });
         self.index.insert(&entries.collect::<Vec<_>>()).unwrap();
+        self.touched.extend(new.iter().map(|(n, _)| *n));
         self.held.extend(new);
     }
 
@@ -127,7 +137,10 @@ impl Gallery {
         for _ in 0..changes {
             let n = self.source.random.random_range(0..self.held.len() * 11 / 10 + 1);
             match self.source.random.random_range(0..3) {
-                0 => assert_eq!(self.index.remove(id(n)), self.held.remove(&n).is_some()),
+                0 => {
+                    assert_eq!(self.index.remove(id(n)), self.held.remove(&n).is_some());
+                    self.touched.insert(n);
+                }
                 1 => self.put([n]),
                 _ => {
                     if let Some((embedding, mut captions)) = self.held.get(&n).cloned() {
@@ -200,6 +213,23 @@ fn formula(query: &Composed, v: &[f32], t: &[Vector]) -> f64 {
     let s_txt = (0..slots).map(|r| cosine(q(r), &t[r])).sum::<f64>() / slots as f64;
     let beta = f64::from(query.beta.get());
     (1.0 - beta) * s_img + beta * s_txt
+}
+
+/// Memory that outlives an index.
+#[derive(Debug, Clone, Default)]
+struct Files(Arc<Mutex<Vec<File>>>);
+
+impl Memory for Files {
+    #[allow(unsafe_code)]
+    fn piece(&self, number: usize, bytes: usize) -> io::Result<MmapMut> {
+        let mut files = self.0.lock().unwrap();
+        if number == files.len() {
+            files.push(tempfile::tempfile()?);
+            files[number].set_len(bytes as u64)?;
+        }
+        // SAFETY: nothing else knows the file, which has no name, and one index maps it at a time.
+        unsafe { MmapMut::map_mut(&files[number]) }
+    }
 }
 
 /// The same images in the same order with the same scores.
@@ -302,6 +332,70 @@ proptest! {
         merged.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then(a.image.cmp(&b.image)));
         merged.truncate(k);
         prop_assert_eq!(merged, gallery.index.search(&query, &wanted).unwrap());
+    }
+
+    #[test]
+    fn an_index_comes_back_as_it_was(
+        dim in prop::sample::select(&[12_usize, 140][..]),
+        images in 100_usize..900,
+        coded: bool,
+        damaged: bool,
+        seed: u64,
+    ) {
+        let files = Files::default();
+        let mut gallery = Gallery::new(Kind::Clustered, dim, 2, seed);
+        gallery.index = Index::with_memory(dim, Box::new(files.clone())).unwrap();
+        gallery.put(0..images);
+        if coded {
+            gallery.learn();
+        }
+        gallery.change(20);
+        let table = gallery.index.table();
+        let basis = gallery.index.basis().cloned();
+        gallery.touched.clear();
+        let mut segments = vec![Vec::new(); table.segments()];
+        for (n, bytes) in segments.iter_mut().enumerate().filter(|_| coded) {
+            for page in table.pages(n) {
+                gallery.change(20);
+                gallery.index.write_page(basis.as_ref().unwrap(), n, &page, bytes).unwrap();
+            }
+        }
+        gallery.change(20);
+
+        let basis = basis.map(|basis| Basis::clone(&basis));
+        let mut restoring = Restoring::new(table, basis, Box::new(files)).unwrap();
+        prop_assert_eq!(restoring.segments(), segments.len() * usize::from(coded));
+        for n in 0..restoring.segments() {
+            if damaged {
+                segments[n].pop();
+                prop_assert!(restoring.read(n, &mut &segments[n][..]).is_err());
+                let _lost = restoring.code(n).unwrap();
+            } else {
+                let mut bytes = &segments[n][..];
+                restoring.read(n, &mut bytes).unwrap();
+                prop_assert!(bytes.is_empty());
+            }
+        }
+        gallery.index = restoring.finish();
+        prop_assert_eq!(gallery.index.basis().is_some(), coded);
+        // what was touched since the table was made is put in anew
+        let touched = std::mem::take(&mut gallery.touched);
+        for &n in &touched {
+            gallery.index.remove(id(n));
+        }
+        let again = touched.into_iter().filter_map(|n| Some((n, gallery.held.get(&n)?.clone())));
+        let again = again.collect();
+        gallery.insert(again);
+
+        gallery.change(20);
+        prop_assert_eq!(gallery.index.len(), gallery.held.len());
+        for guarantee in guarantees() {
+            let query = gallery.query(2, 0.5);
+            let k = gallery.held.len().min(20);
+            let wanted = Wanted { k, guarantee, ..Wanted::default() };
+            let found = gallery.index.search(&query, &wanted).unwrap();
+            check(&found, &gallery.scores(&query, |_| true), k)?;
+        }
     }
 
     #[test]

@@ -5,30 +5,48 @@
 use std::collections::HashMap;
 
 use memmap2::MmapMut;
+use serde::{Deserialize, Serialize};
 use weimocir_domain::{Raw, norm};
 
-use crate::{IndexError, memory::allocate};
+use crate::{
+    IndexError,
+    memory::{Memory, allocate},
+};
 
-/// f32 of one piece of memory.
-// because: 64 MiB is small beside a gallery and large beside a record
-const CHUNK: usize = 16 << 20;
+/// f32 of the first piece of memory, and of the greatest: each has twice that of the one before.
+// because: 1 MiB wastes little on a small gallery, and 64 MiB is large beside a record
+const PIECE: std::ops::Range<usize> = 1 << 18..16 << 20;
 
 /// Where a record lies. It holds `count` vectors; none is the record of an image without captions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    chunk: u32,
+    piece: u32,
     start: u32,
     pub(crate) count: u32,
+}
+
+impl Record {
+    pub(crate) const NONE: Self = Self { piece: 0, start: 0, count: 0 };
 }
 
 #[derive(Debug)]
 pub(crate) struct Vectors {
     dim: usize,
-    chunks: Vec<MmapMut>,
-    /// f32 used of the last chunk.
+    memory: Box<dyn Memory>,
+    pieces: Vec<MmapMut>,
+    /// f32 used of the last piece.
     used: usize,
     /// Records that were given back, by their number of vectors.
     free: HashMap<u32, Vec<Record>>,
+}
+
+/// Where records are and can be: all of [`Vectors`] but the vectors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Extent {
+    /// Bytes of each piece.
+    pieces: Vec<usize>,
+    used: usize,
+    free: Vec<Record>,
 }
 
 /// The vectors of a record: raw, with their norms.
@@ -58,8 +76,31 @@ impl<'a> Exact<'a> {
 }
 
 impl Vectors {
-    pub(crate) fn new(dim: usize) -> Self {
-        Self { dim, chunks: Vec::new(), used: CHUNK, free: HashMap::new() }
+    pub(crate) fn new(dim: usize, memory: Box<dyn Memory>) -> Self {
+        Self { dim, memory, pieces: Vec::new(), used: 0, free: HashMap::new() }
+    }
+
+    /// The vectors that the memory still holds.
+    pub(crate) fn restore(
+        dim: usize,
+        memory: Box<dyn Memory>,
+        extent: Extent,
+    ) -> Result<Self, IndexError> {
+        let Extent { pieces, used, free } = extent;
+        let pieces = pieces.iter().enumerate();
+        let pieces = pieces.map(|(number, &bytes)| allocate(&*memory, number, bytes));
+        let pieces = pieces.collect::<Result<_, _>>()?;
+        let mut vectors = Self { dim, memory, pieces, used, free: HashMap::new() };
+        free.into_iter().for_each(|record| vectors.give_back(record));
+        Ok(vectors)
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        Extent {
+            pieces: self.pieces.iter().map(|piece| piece.len()).collect(),
+            used: self.used,
+            free: self.free.values().flatten().copied().collect(),
+        }
     }
 
     /// Words of a record: a checksum, two for each norm, and the values.
@@ -70,15 +111,15 @@ impl Vectors {
     pub(crate) fn put(&mut self, vectors: &[&[f32]]) -> Result<Record, IndexError> {
         let count = vectors.len() as u32;
         if count == 0 {
-            return Ok(Record::default());
+            return Ok(Record::NONE);
         }
         let record = match self.free.get_mut(&count).and_then(Vec::pop) {
             Some(record) => record,
             None => self.extend(count)?,
         };
         let words = self.words(count);
-        let chunk = bytemuck::cast_slice_mut::<u8, u32>(&mut self.chunks[record.chunk as usize]);
-        let (checksum, body) = chunk[record.start as usize..][..words].split_at_mut(1);
+        let piece = bytemuck::cast_slice_mut::<u8, u32>(&mut self.pieces[record.piece as usize]);
+        let (checksum, body) = piece[record.start as usize..][..words].split_at_mut(1);
         let (norms, values) = body.split_at_mut(2 * vectors.len());
         for (slot, vector) in norms.chunks_exact_mut(2).zip(vectors) {
             let bits = norm(vector).to_bits();
@@ -93,17 +134,19 @@ impl Vectors {
 
     fn extend(&mut self, count: u32) -> Result<Record, IndexError> {
         let words = self.words(count);
-        if words > CHUNK {
+        if words > PIECE.end {
             return Err(IndexError::Memory {
                 bytes: words * 4,
                 cause: format!("an image has {count} captions, which is more than can be kept"),
             });
         }
-        if self.used + words > CHUNK {
-            self.chunks.push(allocate(CHUNK * 4)?);
+        let room = self.pieces.last().map_or(0, |piece| piece.len() / 4);
+        if self.used + words > room {
+            let wanted = (2 * room).clamp(PIECE.start, PIECE.end).max(words);
+            self.pieces.push(allocate(&*self.memory, self.pieces.len(), wanted * 4)?);
             self.used = 0;
         }
-        let record = Record { chunk: self.chunks.len() as u32 - 1, start: self.used as u32, count };
+        let record = Record { piece: self.pieces.len() as u32 - 1, start: self.used as u32, count };
         self.used += words;
         Ok(record)
     }
@@ -120,8 +163,8 @@ impl Vectors {
         if count == 0 {
             return Some(Exact { dim: self.dim, norms: &[], values: &[] });
         }
-        let chunk = bytemuck::cast_slice::<u8, u32>(self.chunks.get(record.chunk as usize)?);
-        let words = chunk.get(record.start as usize..)?.get(..self.words(record.count))?;
+        let piece = bytemuck::cast_slice::<u8, u32>(self.pieces.get(record.piece as usize)?);
+        let words = piece.get(record.start as usize..)?.get(..self.words(record.count))?;
         let (checksum, body) = words.split_at(1);
         if crc32fast::hash(bytemuck::cast_slice(body)) != checksum[0] {
             return None;
@@ -136,10 +179,10 @@ impl Vectors {
 
     #[cfg(test)]
     pub(crate) fn corrupt(&mut self) {
-        self.chunks[0][40] ^= 1;
+        self.pieces[0][40] ^= 1;
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.chunks.len() * CHUNK * 4
+        self.pieces.iter().map(|piece| piece.len()).sum()
     }
 }
