@@ -13,6 +13,7 @@ use weimocir_domain::{Composed, ImageId, TopK, exact_dot, norm};
 
 use crate::{
     IndexError,
+    chosen::words_of,
     codes::Codes,
     index::{Index, check_vector},
     kernels::{Estimates, Instructions},
@@ -165,10 +166,7 @@ impl Index {
     fn admit(&self, wanted: &Wanted<'_>) -> Admitted {
         let mut words = self.live.clone();
         if let Some(rows) = wanted.rows {
-            let mut chosen = vec![0_u64; words.len()];
-            for row in rows.iter().take_while(|&row| (row as usize) < words.len() * BLOCK) {
-                chosen[row as usize / BLOCK] |= 1 << (row as usize % BLOCK);
-            }
+            let chosen = words_of(rows, words.len());
             words.iter_mut().zip(chosen).for_each(|(live, chosen)| *live &= chosen);
         }
         for row in wanted.exclude.iter().filter_map(|&image| self.row(image)) {
