@@ -68,9 +68,14 @@ const TILE: usize = 4;
 /// Rows chosen by a filter that are looked at one by one.
 const FEW: u64 = if cfg!(test) { 100 } else { 16_384 };
 
+/// Promising rows that are bounded by one task.
+const SOME: usize = 64;
+/// Tasks of a scan whose other rows are bounded by one.
+// because: of so many, enough are left for fetching ahead
+const PIECES: usize = 16;
 /// Rows that are fetched ahead of the one at hand.
 // because: a row comes from anywhere in memory, and waiting for it takes longer than its product
-const AHEAD: usize = 6;
+const AHEAD: usize = 4;
 
 /// A row that may be among the closest.
 #[derive(Debug, Clone, Copy)]
@@ -377,7 +382,8 @@ impl<'a> Run<'a> {
 
     /// Bounds promising rows by 4 bits, and scores those exactly that still are.
     fn raise_floor(&mut self, codes: &Codes, promising: &[Contender]) -> Result<(), IndexError> {
-        let bounded = promising.par_chunks(256).flat_map_iter(|some| self.narrowed(codes, some));
+        let bounded =
+            promising.par_chunks(SOME).flat_map_iter(|some| self.bounded(codes, some.iter()));
         let bounded: Vec<_> = bounded.collect();
         self.bounded.extend(bounded);
         self.score_promising()
@@ -397,7 +403,8 @@ impl<'a> Run<'a> {
     /// exactly.
     fn finish(&mut self, codes: &Codes) -> Result<(), IndexError> {
         let listed = std::mem::take(&mut self.listed);
-        let bounded = listed.par_iter().flat_map_iter(|some| self.narrowed(codes, some));
+        let some = listed.par_chunks(PIECES);
+        let bounded = some.flat_map_iter(|some| self.bounded(codes, some.iter().flatten()));
         let bounded: Vec<_> = bounded.collect();
         self.bounded.extend(bounded);
         self.score_promising()?;
@@ -410,10 +417,14 @@ impl<'a> Run<'a> {
     }
 
     /// Those of some rows that may reach the floor by their 4 bits.
-    fn narrowed(&self, codes: &Codes, some: &[Contender]) -> Vec<Contender> {
-        let rows = || some.iter().filter(|c| c.may_reach(self.floor)).map(|c| c.row);
-        let mut ahead = rows().skip(AHEAD);
-        let bounded = rows().map(|row| {
+    fn bounded<'c>(
+        &self,
+        codes: &Codes,
+        some: impl Iterator<Item = &'c Contender> + Clone,
+    ) -> Vec<Contender> {
+        let rows = some.filter(|c| c.may_reach(self.floor)).map(|c| c.row);
+        let mut ahead = rows.clone().skip(AHEAD);
+        let bounded = rows.map(|row| {
             if let Some(ahead) = ahead.next() {
                 codes.prefetch(ahead);
             }
