@@ -3,9 +3,11 @@
 //!
 //! `index` is the gallery, `search` the cascade over it: `sketch` estimates every row, `nibbles` bound
 //! what is left, and `vectors` decide. `basis` is what the codes are made with, `codes` their memory,
-//! `kernels` the inner loops. `saved` is what outlives the process. `filter` knows which rows a filter lets through.
+//! `kernels` the inner loops. `filter` knows which rows a filter lets through, and `chosen` makes words
+//! of them. `saved` is what outlives the process.
 
 mod basis;
+mod chosen;
 mod codes;
 mod filter;
 mod index;

@@ -2,9 +2,9 @@
 //! those that still may.
 //!
 //! The K-th best exact score found so far is a floor: a row whose score cannot reach it is passed
-//! over. Rows are gone through in rounds of growing size, and each raises the floor for the next.
-
-use std::collections::HashSet;
+//! over. Rows are gone through in rounds of growing size, and each raises the floor for the next by
+//! its promising rows, whose estimates reach the floor. No other row is looked at more closely
+//! before the floor is nearly the last one.
 
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rayon::prelude::*;
@@ -13,6 +13,7 @@ use weimocir_domain::{Composed, ImageId, TopK, exact_dot, norm};
 
 use crate::{
     IndexError,
+    chosen::words_of,
     codes::Codes,
     index::{Index, check_vector},
     kernels::{Estimates, Instructions},
@@ -54,9 +55,15 @@ pub struct Found {
     pub similarity: f32,
 }
 
+/// The sketch's share of the chance of a miss; the nibbles have the rest.
+// because: what the sketch leaves costs most of the time beside the scan, and of what the nibbles
+// leave, 8 bits pass over nearly all without any chance
+const SKETCH_SHARE: f64 = 15.0 / 16.0;
 /// Blocks of the first round.
-// because: 4,096 rows give a floor within a few deviations of the last one
-const FIRST_ROUND: usize = if cfg!(test) { 2 } else { 64 };
+// because: without a floor all rows are promising, and so many give one
+const FIRST_ROUND: usize = if cfg!(test) { 2 } else { 8 };
+/// How much larger each round is than all before.
+const GROWTH: usize = 8;
 /// Blocks of one task.
 const TASK: usize = 32;
 /// Blocks that all queries of a batch look at before the next ones.
@@ -65,9 +72,14 @@ const TILE: usize = 4;
 /// Rows chosen by a filter that are looked at one by one.
 const FEW: u64 = if cfg!(test) { 100 } else { 16_384 };
 
+/// Promising rows that are bounded by one task.
+const SOME: usize = 64;
+/// Tasks of a scan whose other rows are bounded by one.
+// because: of so many, enough are left for fetching ahead
+const PIECES: usize = 16;
 /// Rows that are fetched ahead of the one at hand.
 // because: a row comes from anywhere in memory, and waiting for it takes longer than its product
-const AHEAD: usize = 6;
+const AHEAD: usize = 4;
 
 /// A row that may be among the closest.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +90,15 @@ struct Contender {
 }
 
 impl Contender {
+    /// A row of which nothing is known yet.
+    fn unknown(row: u32) -> Self {
+        Self { row, value: f32::INFINITY, above: f32::INFINITY }
+    }
+
+    fn is_promising(&self, floor: f32) -> bool {
+        self.value >= floor || self.value.is_nan()
+    }
+
     // because: what is no number must not be passed over
     fn may_reach(&self, floor: f32) -> bool {
         self.above >= floor || self.above.is_nan()
@@ -94,9 +115,25 @@ struct Run<'a> {
     nibbles: Option<NibbleQuery>,
     best: TopK<Found>,
     floor: f32,
-    /// Rows with an exact score.
-    scored: HashSet<u32>,
-    contenders: Vec<Contender>,
+    /// What the scan has left, task by task, without what was promising.
+    listed: Vec<Vec<Contender>>,
+    /// What 4 bits have left, and has no exact score.
+    bounded: Vec<Contender>,
+}
+
+/// What a task of the scan leaves of a query's rows.
+#[derive(Debug, Clone, Default)]
+struct Sifted {
+    promising: Vec<Contender>,
+    others: Vec<Contender>,
+}
+
+impl Sifted {
+    fn push(&mut self, contender: Contender, floor: f32) {
+        let list =
+            if contender.is_promising(floor) { &mut self.promising } else { &mut self.others };
+        list.push(contender);
+    }
 }
 
 /// The rows to choose from.
@@ -143,15 +180,14 @@ impl Index {
             queries.par_iter().map(|query| Run::new(self, query, &admitted, wanted)).collect();
         match &self.codes {
             Some(codes) if admitted.count > FEW => self.rounds(codes, &mut runs)?,
-            Some(codes) => runs.par_iter_mut().try_for_each(|run| {
-                run.contend(admitted.rows(0..admitted.words.len()));
-                run.narrow(codes, false)
-            })?,
+            Some(codes) => {
+                let rows: Vec<u32> = admitted.rows(0..admitted.words.len()).collect();
+                runs.par_iter_mut().try_for_each(|run| run.look_at(codes, &rows))?;
+            }
             None => runs.par_iter_mut().try_for_each(|run| {
                 run.score_rows(admitted.rows(0..admitted.words.len()).collect())
             })?,
         }
-        runs.par_iter_mut().try_for_each(Run::decide)?;
         Ok(runs.into_iter().map(|run| run.best.into_sorted()).collect())
     }
 
@@ -165,10 +201,7 @@ impl Index {
     fn admit(&self, wanted: &Wanted<'_>) -> Admitted {
         let mut words = self.live.clone();
         if let Some(rows) = wanted.rows {
-            let mut chosen = vec![0_u64; words.len()];
-            for row in rows.iter().take_while(|&row| (row as usize) < words.len() * BLOCK) {
-                chosen[row as usize / BLOCK] |= 1 << (row as usize % BLOCK);
-            }
+            let chosen = words_of(rows, words.len());
             words.iter_mut().zip(chosen).for_each(|(live, chosen)| *live &= chosen);
         }
         for row in wanted.exclude.iter().filter_map(|&image| self.row(image)) {
@@ -202,17 +235,22 @@ impl Index {
         let (mut start, mut end) = (0, FIRST_ROUND.min(blocks));
         while start < blocks {
             let tasks: Vec<_> = (start..end).step_by(TASK).collect();
-            let found: Vec<Vec<Vec<Contender>>> = tasks
+            let found: Vec<Vec<Sifted>> = tasks
                 .into_par_iter()
                 .map(|first| scan(codes, runs, first..(first + TASK).min(end), self.instructions))
                 .collect();
+            let mut promising = vec![Vec::new(); runs.len()];
             for found in found {
-                runs.iter_mut().zip(found).for_each(|(run, found)| run.contenders.extend(found));
+                for ((run, promising), found) in runs.iter_mut().zip(&mut promising).zip(found) {
+                    promising.extend(found.promising);
+                    run.listed.push(found.others);
+                }
             }
-            runs.par_iter_mut().try_for_each(|run| run.raise_floor())?;
-            (start, end) = (end, (end * 8).min(blocks));
+            let promising = runs.par_iter_mut().zip(promising);
+            promising.try_for_each(|(run, promising)| run.raise_floor(codes, &promising))?;
+            (start, end) = (end, (end * GROWTH).min(blocks));
         }
-        runs.par_iter_mut().try_for_each(|run| run.narrow(codes, run.sketch.is_none()))
+        runs.par_iter_mut().try_for_each(|run| run.finish(codes))
     }
 }
 
@@ -231,8 +269,8 @@ fn scan(
     runs: &[Run<'_>],
     blocks: std::ops::Range<usize>,
     instructions: Instructions,
-) -> Vec<Vec<Contender>> {
-    let mut found = vec![Vec::new(); runs.len()];
+) -> Vec<Sifted> {
+    let mut found = vec![Sifted::default(); runs.len()];
     let mut estimates = Estimates::default();
     for first in blocks.clone().step_by(TILE) {
         for (run, found) in runs.iter().zip(&mut found) {
@@ -246,12 +284,12 @@ fn scan(
                         instructions.estimate(sketch, codes, run.floor, &mut estimates);
                         run.list(block, &estimates, found);
                     }
-                    None => found.extend(
-                        run.admitted
-                            .rows(block..block + 1)
-                            .map(|row| run.bound(codes, row, false))
-                            .filter(|contender| contender.may_reach(run.floor)),
-                    ),
+                    None => run
+                        .admitted
+                        .rows(block..block + 1)
+                        .map(|row| run.bound(codes, row, false))
+                        .filter(|contender| contender.may_reach(run.floor))
+                        .for_each(|contender| found.push(contender, run.floor)),
                 }
             }
         }
@@ -275,8 +313,8 @@ impl<'a> Run<'a> {
             nibbles: None,
             best: TopK::new(wanted.k),
             floor: f32::NEG_INFINITY,
-            scored: HashSet::new(),
-            contenders: Vec::new(),
+            listed: Vec::new(),
+            bounded: Vec::new(),
         };
         if let Some(codes) = &index.codes {
             run.prepare(codes, wanted.guarantee);
@@ -291,13 +329,14 @@ impl<'a> Run<'a> {
         let w = basis.turned(&w);
         // because: the same query is to give the same answer
         let mut random = ChaCha8Rng::seed_from_u64(u64::from(w[0].to_bits()));
-        let deviations = match guarantee {
+        let deviations = |share| match guarantee {
             Guarantee::Proved => None,
             // because: each of the K rows may be missed by either of two bounds
-            Guarantee::Swift { miss } => Some(deviations(miss / (2 * self.k) as f64)),
+            Guarantee::Swift { miss } => Some(deviations(share * miss / self.k as f64)),
         };
-        self.sketch = deviations
+        self.sketch = deviations(SKETCH_SHARE)
             .map(|deviations| SketchQuery::new(basis, &w, base, deviations, slack, &mut random));
+        let deviations = deviations(1.0 - SKETCH_SHARE);
         self.nibbles = Some(NibbleQuery::new(basis, &w, base, deviations, slack));
     }
 
@@ -323,60 +362,80 @@ impl<'a> Run<'a> {
         (w, slack)
     }
 
-    fn list(&self, block: usize, estimates: &Estimates, found: &mut Vec<Contender>) {
+    fn list(&self, block: usize, estimates: &Estimates, found: &mut Sifted) {
         let mut reach = estimates.reach & self.admitted.words[block];
         while reach != 0 {
             let n = reach.trailing_zeros() as usize;
             reach &= reach - 1;
-            found.push(Contender {
-                row: (block * BLOCK + n) as u32,
-                value: estimates.value[n],
-                above: estimates.above[n],
-            });
+            let row = (block * BLOCK + n) as u32;
+            let (value, above) = (estimates.value[n], estimates.above[n]);
+            found.push(Contender { row, value, above }, self.floor);
         }
     }
 
-    fn contend(&mut self, rows: impl Iterator<Item = u32>) {
-        self.contenders =
-            rows.map(|row| Contender { row, value: f32::INFINITY, above: f32::INFINITY }).collect();
+    /// Rows one by one, without a scan.
+    fn look_at(&mut self, codes: &Codes, rows: &[u32]) -> Result<(), IndexError> {
+        let (mut left, mut round) = (rows, FIRST_ROUND * BLOCK);
+        while !left.is_empty() {
+            let (rows, rest) = left.split_at(round.min(left.len()));
+            let rows: Vec<_> = rows.iter().map(|&row| Contender::unknown(row)).collect();
+            self.raise_floor(codes, &rows)?;
+            (left, round) = (rest, round * GROWTH);
+        }
+        self.finish(codes)
     }
 
-    /// Scores the best estimates exactly, and drops what cannot reach the K-th best any more.
-    fn raise_floor(&mut self) -> Result<(), IndexError> {
-        let seeds = 2 * self.k;
-        let mut order: Vec<_> = self.contenders.iter().map(|c| (c.value, c.row)).collect();
-        if order.len() > seeds {
-            order.select_nth_unstable_by(seeds, |a, b| b.0.total_cmp(&a.0));
-        }
-        let rows = order.into_iter().take(seeds).map(|(_, row)| row).collect();
-        self.score_rows(rows)?;
+    /// Bounds promising rows by 4 bits, and scores those exactly that still are.
+    fn raise_floor(&mut self, codes: &Codes, promising: &[Contender]) -> Result<(), IndexError> {
+        let bounded =
+            promising.par_chunks(SOME).flat_map_iter(|some| self.bounded(codes, some.iter()));
+        let bounded: Vec<_> = bounded.collect();
+        self.bounded.extend(bounded);
+        self.score_promising()
+    }
+
+    fn score_promising(&mut self) -> Result<(), IndexError> {
         let floor = self.floor;
-        self.contenders.retain(|c| c.may_reach(floor));
+        let mut promising: Vec<_> =
+            self.bounded.extract_if(.., |c| c.is_promising(floor)).collect();
+        promising.sort_unstable_by(|a, b| b.value.total_cmp(&a.value));
+        let scored = self.score_while(&promising, Contender::is_promising)?;
+        self.bounded.extend(&promising[scored..]);
         Ok(())
     }
 
-    /// Bounds the contenders by their nibbles: by 4 bits, unless a scan has, and in a proof by 8.
-    fn narrow(&mut self, codes: &Codes, is_bounded: bool) -> Result<(), IndexError> {
-        if !is_bounded {
-            let bounded = self.contenders.par_chunks(512).map(|some| {
-                let ahead = some.iter().skip(AHEAD).map(Some).chain(std::iter::repeat(None));
-                let bounded = some.iter().zip(ahead).map(|(contender, ahead)| {
-                    if let Some(ahead) = ahead {
-                        codes.prefetch(ahead.row);
-                    }
-                    self.bound(codes, contender.row, true)
-                });
-                bounded.filter(|c| c.may_reach(self.floor)).collect::<Vec<_>>()
-            });
-            self.contenders = bounded.flatten_iter().collect();
-            self.raise_floor()?;
-        }
-        if self.sketch.is_none() {
-            let refined = self.contenders.par_iter().map(|c| self.refine(codes, c.row));
-            let floor = self.floor;
-            self.contenders = refined.filter(|c| c.may_reach(floor)).collect();
-        }
+    /// Bounds by 4 bits all that the scan has left, by 8 bits what that leaves, and scores the rest
+    /// exactly.
+    fn finish(&mut self, codes: &Codes) -> Result<(), IndexError> {
+        let listed = std::mem::take(&mut self.listed);
+        let some = listed.par_chunks(PIECES);
+        let bounded = some.flat_map_iter(|some| self.bounded(codes, some.iter().flatten()));
+        let bounded: Vec<_> = bounded.collect();
+        self.bounded.extend(bounded);
+        self.score_promising()?;
+        let left = self.bounded.par_iter().with_min_len(32).filter(|c| c.may_reach(self.floor));
+        let refined = left.map(|c| self.refine(codes, c.row));
+        let mut left: Vec<_> = refined.filter(|c| c.may_reach(self.floor)).collect();
+        left.sort_unstable_by(|a, b| b.above.total_cmp(&a.above));
+        self.score_while(&left, Contender::may_reach)?;
         Ok(())
+    }
+
+    /// Those of some rows that may reach the floor by their 4 bits.
+    fn bounded<'c>(
+        &self,
+        codes: &Codes,
+        some: impl Iterator<Item = &'c Contender> + Clone,
+    ) -> Vec<Contender> {
+        let rows = some.filter(|c| c.may_reach(self.floor)).map(|c| c.row);
+        let mut ahead = rows.clone().skip(AHEAD);
+        let bounded = rows.map(|row| {
+            if let Some(ahead) = ahead.next() {
+                codes.prefetch(ahead);
+            }
+            self.bound(codes, row, true)
+        });
+        bounded.filter(|c| c.may_reach(self.floor)).collect()
     }
 
     /// Bounds a row by 4 bits: in a scan by the query's coarse weights alone.
@@ -405,22 +464,27 @@ impl<'a> Run<'a> {
         Contender { row, value: bounded.value, above: bounded.above() }
     }
 
-    /// Exact scores of what is left, the most promising first, until none can be better.
-    fn decide(&mut self) -> Result<(), IndexError> {
-        let mut left = std::mem::take(&mut self.contenders);
-        left.sort_unstable_by(|a, b| b.above.total_cmp(&a.above));
-        for some in left.chunks(32) {
-            let rows = some.iter().take_while(|c| c.may_reach(self.floor)).map(|c| c.row);
-            self.score_rows(rows.collect())?;
-            if some.last().is_some_and(|c| !c.may_reach(self.floor)) {
+    /// Scores rows exactly, one after the other, until one is not worth it; says how many.
+    fn score_while(
+        &mut self,
+        rows: &[Contender],
+        is_worth_it: fn(&Contender, f32) -> bool,
+    ) -> Result<usize, IndexError> {
+        let mut scored = 0;
+        for some in rows.chunks(32) {
+            let worth = some.iter().take_while(|c| is_worth_it(c, self.floor));
+            let worth: Vec<_> = worth.map(|c| c.row).collect();
+            scored += worth.len();
+            let is_last = worth.len() < some.len();
+            self.score_rows(worth)?;
+            if is_last {
                 break;
             }
         }
-        Ok(())
+        Ok(scored)
     }
 
-    fn score_rows(&mut self, mut rows: Vec<u32>) -> Result<(), IndexError> {
-        rows.retain(|&row| self.scored.insert(row));
+    fn score_rows(&mut self, rows: Vec<u32>) -> Result<(), IndexError> {
         let scores = rows.par_iter().with_min_len(16).map(|&row| self.score(row));
         for found in scores.collect::<Result<Vec<_>, _>>()? {
             self.best.push(found.similarity, found.image, found);
