@@ -18,9 +18,10 @@ use crate::{
 // because: some 70 MB at d = 512, little enough to be written to disk at once
 pub(crate) const SEGMENT: usize = 1 << 16;
 
-/// Rows that are coded together.
-// because: so many keep both cores busy, and their coordinates are still in the caches
-const BATCH: usize = 512;
+/// Rows that one thread codes together.
+// because: so many make up for reading all directions, and at d = 512 they and their coordinates
+// are still in the caches
+const BATCH: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct Codes {
@@ -46,19 +47,33 @@ pub(crate) struct RowCodes {
 }
 
 impl RowCodes {
-    /// Codes rows, rows × width, each with its spread.
-    pub(crate) fn of(basis: &Basis, rows: &[f32], spreads: &[f32]) -> Vec<Self> {
-        let batches = rows.chunks(BATCH * basis.width).zip(spreads.chunks(BATCH));
-        let batches = batches.map(|(rows, spreads)| {
-            let coordinates = basis.coordinates(rows);
-            let rows = coordinates.par_chunks_exact(basis.width).zip(spreads);
-            let coded = rows.map(|(y, &spread)| Self {
-                sketch: Sketch::of(basis, y, spread),
-                nibbles: Coded::of(basis, y, spread),
-            });
-            coded.collect::<Vec<_>>()
+    /// Codes rows that are told one by one: `tell` writes a row, zeros so far, and returns its spread.
+    ///
+    /// # Errors
+    /// One of those of `tell`.
+    pub(crate) fn of<T: Sync>(
+        basis: &Basis,
+        rows: &[T],
+        tell: impl Fn(&T, &mut [f32]) -> Result<f32, IndexError> + Sync,
+    ) -> Result<Vec<Self>, IndexError> {
+        let batches = rows.par_chunks(BATCH).map(|rows| Self::of_batch(basis, rows, &tell));
+        Ok(batches.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    fn of_batch<T>(
+        basis: &Basis,
+        rows: &[T],
+        tell: impl Fn(&T, &mut [f32]) -> Result<f32, IndexError>,
+    ) -> Result<Vec<Self>, IndexError> {
+        let mut x = vec![0.0; rows.len() * basis.width];
+        let told = rows.iter().zip(x.chunks_exact_mut(basis.width));
+        let spreads = told.map(|(row, x)| tell(row, x)).collect::<Result<Vec<_>, _>>()?;
+        let coordinates = basis.coordinates(&mut x);
+        let coded = coordinates.chunks_exact(basis.width).zip(spreads).map(|(y, spread)| Self {
+            sketch: Sketch::of(basis, y, spread),
+            nibbles: Coded::of(basis, y, spread),
         });
-        batches.flatten().collect()
+        Ok(coded.collect())
     }
 }
 

@@ -165,10 +165,9 @@ impl Index {
         entries.par_iter().try_for_each(|entry| self.check(entry))?;
         let codes = self.codes.as_ref().map(|codes| {
             let basis = codes.basis.clone();
-            let coded = code(&basis, entries);
-            (basis, coded)
+            Ok::<_, IndexError>((basis.clone(), code(&basis, entries)?))
         });
-        Ok(Prepared { codes })
+        Ok(Prepared { codes: codes.transpose()? })
     }
 
     fn check(&self, entry: &Entry<'_>) -> Result<(), IndexError> {
@@ -191,7 +190,7 @@ impl Index {
             (None, _) => None,
             (Some(held), Some((basis, coded))) if Arc::ptr_eq(&held, &basis) => Some(coded),
             // because: another basis was learned since they were prepared
-            (Some(held), _) => Some(code(&held, entries)),
+            (Some(held), _) => Some(code(&held, entries)?),
         };
         for (n, entry) in entries.iter().enumerate() {
             let row = self.put(entry)?;
@@ -270,9 +269,11 @@ impl Index {
     pub fn sample(&self) -> Result<Sample, IndexError> {
         let step = self.len().div_ceil(SAMPLE).max(1);
         let rows: Vec<u32> = self.live_rows().step_by(step).take(SAMPLE).collect();
-        let joint = rows.par_iter().map(|&row| self.joint(row).map(|(x, _)| x));
-        let rows = joint.collect::<Result<Vec<_>, _>>()?.concat();
-        Ok(Sample { dim: self.dim, rows, learning: self.learnings })
+        let width = width_of(self.dim);
+        let mut sample = vec![0.0; rows.len() * width];
+        let joint = rows.par_iter().zip(sample.par_chunks_exact_mut(width));
+        joint.try_for_each(|(&row, x)| self.joint(row, x).map(drop))?;
+        Ok(Sample { dim: self.dim, rows: sample, learning: self.learnings })
     }
 
     fn is_live(&self, row: u32) -> bool {
@@ -286,10 +287,11 @@ impl Index {
         })
     }
 
-    fn joint(&self, row: u32) -> Result<(Vec<f32>, f32), IndexError> {
+    /// Writes the row `x`, zeros so far, and returns its spread.
+    fn joint(&self, row: u32, x: &mut [f32]) -> Result<f32, IndexError> {
         let (embedding, captions) = self.exact_row(row)?;
         let vectors = embedding.iter().chain(captions.iter());
-        Ok(joint(self.dim, vectors))
+        Ok(joint(self.dim, vectors, x))
     }
 
     /// Switches to new codes, after coding what is left to.
@@ -377,10 +379,7 @@ impl Learned {
 
     fn code(&mut self, index: &Index, rows: &[u32]) -> Result<(), IndexError> {
         let rows: Vec<u32> = rows.iter().filter(|row| index.is_live(**row)).copied().collect();
-        let joint = rows.par_iter().map(|&row| index.joint(row));
-        let (x, spreads): (Vec<_>, Vec<_>) =
-            joint.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-        let coded = RowCodes::of(&self.codes.basis, &x.concat(), &spreads);
+        let coded = RowCodes::of(&self.codes.basis, &rows, |&row, x| index.joint(row, x))?;
         rows.iter().zip(&coded).try_for_each(|(&row, coded)| self.codes.put(row, coded))
     }
 }
@@ -395,19 +394,16 @@ pub(crate) fn check_vector(dim: usize, vector: &[f32]) -> Result<(), IndexError>
     if norm > 0.0 && norm.is_finite() { Ok(()) } else { Err(IndexError::NoDirection { norm }) }
 }
 
-fn code(basis: &Basis, entries: &[Entry<'_>]) -> Vec<RowCodes> {
-    let joint = entries.par_iter().map(|entry| {
+fn code(basis: &Basis, entries: &[Entry<'_>]) -> Result<Vec<RowCodes>, IndexError> {
+    RowCodes::of(basis, entries, |entry, x| {
         let vectors = std::iter::once(&entry.embedding).chain(&entry.captions);
-        joint(basis.dim, vectors.map(|&x| Raw::new(x, norm(x))))
-    });
-    let (x, spreads): (Vec<_>, Vec<_>) = joint.unzip();
-    RowCodes::of(basis, &x.concat(), &spreads)
+        Ok(joint(basis.dim, vectors.map(|&x| Raw::new(x, norm(x))), x))
+    })
 }
 
-/// `[N(v); t̄]` padded to its width, and `√(mean_r ‖N(t_r) - t̄‖²)`; without captions `[N(v); N(v)]`.
-/// The first vector is `v`, the others are the captions.
-fn joint<'a>(dim: usize, vectors: impl Iterator<Item = Raw<'a>>) -> (Vec<f32>, f32) {
-    let mut x = vec![0.0; width_of(dim)];
+/// Writes `[N(v); t̄]` over the beginning of `x`, and returns `√(mean_r ‖N(t_r) - t̄‖²)`; without
+/// captions `[N(v); N(v)]`. The first vector is `v`, the others are the captions.
+fn joint<'a>(dim: usize, vectors: impl Iterator<Item = Raw<'a>>, x: &mut [f32]) -> f32 {
     let (image, rest) = x.split_at_mut(dim);
     let text = &mut rest[..dim];
     let (mut sum, mut count) = (vec![0.0_f64; dim], 0_u32);
@@ -422,12 +418,12 @@ fn joint<'a>(dim: usize, vectors: impl Iterator<Item = Raw<'a>>) -> (Vec<f32>, f
     }
     if count == 0 {
         text.copy_from_slice(image);
-        return (x, 0.0);
+        return 0.0;
     }
     sum.iter_mut().for_each(|sum| *sum /= f64::from(count));
     // because: the captions are of length one, so that their mean square distance is what the mean
     // lacks to length one
     let spread = (1.0 - sum.iter().map(|m| m * m).sum::<f64>()).max(0.0).sqrt();
     text.iter_mut().zip(&sum).for_each(|(x, &m)| *x = m as f32);
-    (x, (spread + 1e-6) as f32)
+    (spread + 1e-6) as f32
 }
