@@ -1,6 +1,6 @@
 //! The codes of all rows: sketches in blocks, nibbles row by row, in segments that never move.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use memmap2::MmapMut;
 use rayon::prelude::*;
@@ -47,26 +47,29 @@ pub(crate) struct RowCodes {
 }
 
 impl RowCodes {
-    /// Codes rows that are told one by one: `tell` writes a row, zeros so far, and returns its spread.
+    /// Codes `count` rows: `tell` writes the row of a number, zeros so far, and returns its spread.
     ///
     /// # Errors
     /// One of those of `tell`.
-    pub(crate) fn of<T: Sync>(
+    pub(crate) fn of(
         basis: &Basis,
-        rows: &[T],
-        tell: impl Fn(&T, &mut [f32]) -> Result<f32, IndexError> + Sync,
+        count: usize,
+        tell: impl Fn(usize, &mut [f32]) -> Result<f32, IndexError> + Sync,
     ) -> Result<Vec<Self>, IndexError> {
-        let batches = rows.par_chunks(BATCH).map(|rows| Self::of_batch(basis, rows, &tell));
+        let batches = (0..count.div_ceil(BATCH)).into_par_iter().map(|batch| {
+            let rows = batch * BATCH..count.min((batch + 1) * BATCH);
+            Self::of_batch(basis, rows, &tell)
+        });
         Ok(batches.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    fn of_batch<T>(
+    fn of_batch(
         basis: &Basis,
-        rows: &[T],
-        tell: impl Fn(&T, &mut [f32]) -> Result<f32, IndexError>,
+        rows: Range<usize>,
+        tell: impl Fn(usize, &mut [f32]) -> Result<f32, IndexError>,
     ) -> Result<Vec<Self>, IndexError> {
         let mut x = vec![0.0; rows.len() * basis.width];
-        let told = rows.iter().zip(x.chunks_exact_mut(basis.width));
+        let told = rows.zip(x.chunks_exact_mut(basis.width));
         let spreads = told.map(|(row, x)| tell(row, x)).collect::<Result<Vec<_>, _>>()?;
         let coordinates = basis.coordinates(&mut x);
         let coded = coordinates.chunks_exact(basis.width).zip(spreads).map(|(y, spread)| Self {

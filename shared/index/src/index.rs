@@ -12,7 +12,7 @@ use crate::{
     codes::{Codes, RowCodes},
     kernels::Instructions,
     sketch::BLOCK,
-    vectors::{Exact, Record, Vectors},
+    vectors::{Exact, Record, Seal, Vectors},
 };
 
 /// Images from which on there are codes; fewer are compared exactly, one by one.
@@ -81,10 +81,30 @@ pub struct Footprint {
     pub exact: usize,
 }
 
-/// The codes of entries, made before they are put in.
+/// What is worked out about entries before they are put in: the default is nothing.
 #[derive(Debug, Default)]
 pub struct Prepared {
+    sealed: Option<Vec<Sealed>>,
     codes: Option<(Arc<Basis>, Vec<RowCodes>)>,
+}
+
+/// The seals of an entry's two records.
+#[derive(Debug)]
+struct Sealed {
+    embedding: Seal,
+    captions: Seal,
+}
+
+impl Sealed {
+    /// # Errors
+    /// A vector of another length than `dim`, one that is not finite, or one without direction.
+    fn of(dim: usize, entry: &Entry<'_>) -> Result<Self, IndexError> {
+        let seal = |vectors: &[&[f32]]| {
+            let norms = vectors.iter().map(|vector| check_vector(dim, vector));
+            Ok::<_, IndexError>(Seal::of(norms.collect::<Result<_, _>>()?, vectors))
+        };
+        Ok(Self { embedding: seal(&[entry.embedding])?, captions: seal(&entry.captions)? })
+    }
 }
 
 impl Index {
@@ -162,38 +182,40 @@ impl Index {
     /// # Errors
     /// A vector of another length, one that is not finite, or one without direction.
     pub fn prepare(&self, entries: &[Entry<'_>]) -> Result<Prepared, IndexError> {
-        entries.par_iter().try_for_each(|entry| self.check(entry))?;
-        let codes = self.codes.as_ref().map(|codes| {
-            let basis = codes.basis.clone();
-            Ok::<_, IndexError>((basis.clone(), code(&basis, entries)?))
+        let sealed = self.seal(entries)?;
+        let basis = self.codes.as_ref().map(|codes| codes.basis.clone());
+        let codes = basis.map(|basis| {
+            let coded = code(&basis, entries, &sealed)?;
+            Ok::<_, IndexError>((basis, coded))
         });
-        Ok(Prepared { codes: codes.transpose()? })
+        Ok(Prepared { codes: codes.transpose()?, sealed: Some(sealed) })
     }
 
-    fn check(&self, entry: &Entry<'_>) -> Result<(), IndexError> {
-        let vectors = std::iter::once(&entry.embedding).chain(&entry.captions);
-        vectors.copied().try_for_each(|vector| check_vector(self.dim, vector))
+    fn seal(&self, entries: &[Entry<'_>]) -> Result<Vec<Sealed>, IndexError> {
+        entries.par_iter().map(|entry| Sealed::of(self.dim, entry)).collect()
     }
 
     /// Puts entries in that were [prepared](Self::prepare), each in place of what is held of its
     /// image.
     ///
     /// # Errors
-    /// No memory; the entries before the one that failed are in.
+    /// No memory; the entries before the one that failed are in. Those of [`Self::prepare`], if
+    /// nothing was prepared.
     pub fn apply(&mut self, entries: &[Entry<'_>], prepared: Prepared) -> Result<(), IndexError> {
         if let Some(codes) = &mut self.codes {
             // because: a row without its place among the codes could not be searched
             codes.reserve(self.rows.len() + entries.len())?;
         }
         let held = self.codes.as_ref().map(|codes| codes.basis.clone());
+        let sealed = prepared.sealed.map_or_else(|| self.seal(entries), Ok)?;
         let coded = match (held, prepared.codes) {
             (None, _) => None,
             (Some(held), Some((basis, coded))) if Arc::ptr_eq(&held, &basis) => Some(coded),
             // because: another basis was learned since they were prepared
-            (Some(held), _) => Some(code(&held, entries)?),
+            (Some(held), _) => Some(code(&held, entries, &sealed)?),
         };
-        for (n, entry) in entries.iter().enumerate() {
-            let row = self.put(entry)?;
+        for (n, (entry, sealed)) in entries.iter().zip(&sealed).enumerate() {
+            let row = self.put(entry, sealed)?;
             if let (Some(codes), Some(coded)) = (&mut self.codes, &coded) {
                 codes.put(row, &coded[n])?;
             }
@@ -210,10 +232,10 @@ impl Index {
         self.apply(entries, prepared)
     }
 
-    fn put(&mut self, entry: &Entry<'_>) -> Result<u32, IndexError> {
+    fn put(&mut self, entry: &Entry<'_>, sealed: &Sealed) -> Result<u32, IndexError> {
         // because: nothing that is held is touched before there is room for what replaces it
-        let embedding = self.vectors.put(&[entry.embedding])?;
-        let captions = self.vectors.put(&entry.captions)?;
+        let embedding = self.vectors.put(&[entry.embedding], &sealed.embedding)?;
+        let captions = self.vectors.put(&entry.captions, &sealed.captions)?;
         self.remove(entry.image);
         let new = Row { image: entry.image, embedding, captions };
         let row = match self.free.pop() {
@@ -379,25 +401,31 @@ impl Learned {
 
     fn code(&mut self, index: &Index, rows: &[u32]) -> Result<(), IndexError> {
         let rows: Vec<u32> = rows.iter().filter(|row| index.is_live(**row)).copied().collect();
-        let coded = RowCodes::of(&self.codes.basis, &rows, |&row, x| index.joint(row, x))?;
+        let coded = RowCodes::of(&self.codes.basis, rows.len(), |n, x| index.joint(rows[n], x))?;
         rows.iter().zip(&coded).try_for_each(|(&row, coded)| self.codes.put(row, coded))
     }
 }
 
 /// # Errors
 /// Another length than `dim`, a value that is not finite, or a norm of zero.
-pub(crate) fn check_vector(dim: usize, vector: &[f32]) -> Result<(), IndexError> {
+pub(crate) fn check_vector(dim: usize, vector: &[f32]) -> Result<f64, IndexError> {
     if vector.len() != dim {
         return Err(IndexError::Dimension { expected: dim, found: vector.len() });
     }
     let norm = norm(vector);
-    if norm > 0.0 && norm.is_finite() { Ok(()) } else { Err(IndexError::NoDirection { norm }) }
+    if norm > 0.0 && norm.is_finite() { Ok(norm) } else { Err(IndexError::NoDirection { norm }) }
 }
 
-fn code(basis: &Basis, entries: &[Entry<'_>]) -> Result<Vec<RowCodes>, IndexError> {
-    RowCodes::of(basis, entries, |entry, x| {
+fn code(
+    basis: &Basis,
+    entries: &[Entry<'_>],
+    sealed: &[Sealed],
+) -> Result<Vec<RowCodes>, IndexError> {
+    RowCodes::of(basis, entries.len(), |n, x| {
+        let (entry, Sealed { embedding, captions }) = (&entries[n], &sealed[n]);
         let vectors = std::iter::once(&entry.embedding).chain(&entry.captions);
-        Ok(joint(basis.dim, vectors.map(|&x| Raw::new(x, norm(x))), x))
+        let norms = embedding.norms.iter().chain(&captions.norms);
+        Ok(joint(basis.dim, vectors.zip(norms).map(|(x, &norm)| Raw::new(x, norm)), x))
     })
 }
 

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use memmap2::MmapMut;
-use weimocir_domain::{Raw, norm};
+use weimocir_domain::Raw;
 
 use crate::{IndexError, memory::allocate};
 
@@ -57,6 +57,29 @@ impl<'a> Exact<'a> {
     }
 }
 
+/// What a record says beside its vectors, worked out before they are copied.
+#[derive(Debug)]
+pub(crate) struct Seal {
+    pub(crate) norms: Vec<f64>,
+    checksum: u32,
+}
+
+impl Seal {
+    /// `norms` are those of the vectors.
+    pub(crate) fn of(norms: Vec<f64>, vectors: &[&[f32]]) -> Self {
+        let mut checksum = crc32fast::Hasher::new();
+        norms.iter().for_each(|&norm| checksum.update(bytemuck::bytes_of(&halves(norm))));
+        vectors.iter().for_each(|vector| checksum.update(bytemuck::cast_slice(vector)));
+        Self { norms, checksum: checksum.finalize() }
+    }
+}
+
+/// A norm's bits, the lower half first.
+fn halves(norm: f64) -> [u32; 2] {
+    let bits = norm.to_bits();
+    [bits as u32, (bits >> 32) as u32]
+}
+
 impl Vectors {
     pub(crate) fn new(dim: usize) -> Self {
         Self { dim, chunks: Vec::new(), used: CHUNK, free: HashMap::new() }
@@ -67,7 +90,8 @@ impl Vectors {
         1 + count as usize * (2 + self.dim)
     }
 
-    pub(crate) fn put(&mut self, vectors: &[&[f32]]) -> Result<Record, IndexError> {
+    /// `seal` is that of the vectors.
+    pub(crate) fn put(&mut self, vectors: &[&[f32]], seal: &Seal) -> Result<Record, IndexError> {
         let count = vectors.len() as u32;
         if count == 0 {
             return Ok(Record::default());
@@ -80,14 +104,13 @@ impl Vectors {
         let chunk = bytemuck::cast_slice_mut::<u8, u32>(&mut self.chunks[record.chunk as usize]);
         let (checksum, body) = chunk[record.start as usize..][..words].split_at_mut(1);
         let (norms, values) = body.split_at_mut(2 * vectors.len());
-        for (slot, vector) in norms.chunks_exact_mut(2).zip(vectors) {
-            let bits = norm(vector).to_bits();
-            slot.copy_from_slice(&[bits as u32, (bits >> 32) as u32]);
+        for (slot, &norm) in norms.as_chunks_mut().0.iter_mut().zip(&seal.norms) {
+            *slot = halves(norm);
         }
         for (slot, vector) in values.chunks_exact_mut(self.dim).zip(vectors) {
             slot.copy_from_slice(bytemuck::cast_slice(vector));
         }
-        checksum[0] = crc32fast::hash(bytemuck::cast_slice(body));
+        checksum[0] = seal.checksum;
         Ok(record)
     }
 
