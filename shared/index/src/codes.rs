@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::{
     IndexError,
     basis::Basis,
-    kernels::prefetch,
+    kernels::{Instructions, prefetch},
     memory::allocate,
     nibbles::{self, Coded, Facts},
     sketch::{BLOCK, Layout, Sketch},
@@ -71,10 +71,10 @@ impl RowCodes {
         let mut x = vec![0.0; rows.len() * basis.width];
         let told = rows.zip(x.chunks_exact_mut(basis.width));
         let spreads = told.map(|(row, x)| tell(row, x)).collect::<Result<Vec<_>, _>>()?;
-        let coordinates = basis.coordinates(&mut x);
-        let coded = coordinates.chunks_exact(basis.width).zip(spreads).map(|(y, spread)| Self {
-            sketch: Sketch::of(basis, y, spread),
-            nibbles: Coded::of(basis, y, spread),
+        let (coordinates, instructions) = (basis.coordinates(&mut x), Instructions::detect());
+        let coded = coordinates.chunks_exact(basis.width).zip(spreads).map(|(y, spread)| {
+            let (sketch, nibbles) = instructions.code(basis, y, spread);
+            Self { sketch, nibbles }
         });
         Ok(coded.collect())
     }
