@@ -9,7 +9,7 @@ use crate::{
     IndexError,
     basis::Basis,
     kernels::{Instructions, prefetch},
-    memory::allocate,
+    memory::{allocate, populate},
     nibbles::{self, Coded, Facts},
     sketch::{BLOCK, Layout, Sketch},
 };
@@ -94,6 +94,14 @@ impl Codes {
         Ok(())
     }
 
+    /// Has pages found for the codes of rows; those of a segment that is not there yet are left out.
+    pub(crate) fn populate(&self, rows: Range<usize>) {
+        for (n, segment) in self.segments.iter().enumerate().skip(rows.start / SEGMENT) {
+            let at = |row: usize| row.clamp(n * SEGMENT, (n + 1) * SEGMENT) - n * SEGMENT;
+            segment.populate(at(rows.start)..at(rows.end), &self.layout, self.row_bytes);
+        }
+    }
+
     pub(crate) fn put(&mut self, row: u32, codes: &RowCodes) -> Result<(), IndexError> {
         self.reserve(row as usize + 1)?;
         let (segment, row) = (row as usize / SEGMENT, row as usize % SEGMENT);
@@ -153,5 +161,14 @@ impl Segment {
             lower: allocate(SEGMENT * row_bytes)?,
             facts: allocate(SEGMENT * size_of::<Facts>())?,
         })
+    }
+
+    fn populate(&self, rows: Range<usize>, layout: &Layout, row_bytes: usize) {
+        let of = |bytes: usize| rows.start * bytes..rows.end * bytes;
+        let blocks = rows.start / BLOCK..rows.end.div_ceil(BLOCK);
+        populate(&self.sketches, blocks.start * layout.stride..blocks.end * layout.stride);
+        populate(&self.upper, of(row_bytes));
+        populate(&self.lower, of(row_bytes));
+        populate(&self.facts, of(size_of::<Facts>()));
     }
 }

@@ -31,6 +31,10 @@ const SAMPLE: usize = 8_192;
 // because: some ten milliseconds' work, for which changes can wait
 const STRIDE: usize = 1_024;
 
+/// Rows that there is room for among the codes before they come.
+// because: so many are more than a group of images, whose pages are found before it is put in
+const AHEAD: usize = 4_096;
+
 /// An image as it is put in: raw embeddings, as the encoder made them.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
@@ -182,6 +186,19 @@ impl Index {
     /// # Errors
     /// A vector of another length, one that is not finite, or one without direction.
     pub fn prepare(&self, entries: &[Entry<'_>]) -> Result<Prepared, IndexError> {
+        rayon::join(|| self.populate(entries), || self.work_out(entries)).1
+    }
+
+    /// Has pages found for what entries need.
+    fn populate(&self, entries: &[Entry<'_>]) {
+        let captions = entries.iter().map(|entry| entry.captions.len()).filter(|&count| count > 0);
+        self.vectors.populate(captions.chain(entries.iter().map(|_| 1)));
+        if let Some(codes) = &self.codes {
+            codes.populate(self.rows.len()..self.rows.len() + entries.len());
+        }
+    }
+
+    fn work_out(&self, entries: &[Entry<'_>]) -> Result<Prepared, IndexError> {
         let sealed = self.seal(entries)?;
         let basis = self.codes.as_ref().map(|codes| codes.basis.clone());
         let codes = basis.map(|basis| {
@@ -204,8 +221,9 @@ impl Index {
     pub fn apply(&mut self, entries: &[Entry<'_>], prepared: Prepared) -> Result<(), IndexError> {
         if let Some(codes) = &mut self.codes {
             // because: a row without its place among the codes could not be searched
-            codes.reserve(self.rows.len() + entries.len())?;
+            codes.reserve(self.rows.len() + entries.len() + AHEAD)?;
         }
+        self.vectors.look_ahead()?;
         let held = self.codes.as_ref().map(|codes| codes.basis.clone());
         let sealed = prepared.sealed.map_or_else(|| self.seal(entries), Ok)?;
         let coded = match (held, prepared.codes) {

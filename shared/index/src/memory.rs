@@ -1,5 +1,7 @@
 //! Memory that grows by pieces and never moves: a gallery of millions is not copied when it grows.
 
+use std::ops::Range;
+
 use memmap2::MmapMut;
 
 use crate::IndexError;
@@ -18,4 +20,21 @@ pub(crate) fn allocate(bytes: usize) -> Result<MmapMut, IndexError> {
         tracing::debug!(%error, "no huge pages");
     }
     Ok(memory)
+}
+
+/// Has the system find pages for these bytes, which are written to soon.
+// because: a page is found when it is first written to, which takes longer than to write all of it,
+// and would happen while no search can run
+pub(crate) fn populate(memory: &MmapMut, bytes: Range<usize>) {
+    let bytes = bytes.start..bytes.end.min(memory.len());
+    #[cfg(target_os = "linux")]
+    if !bytes.is_empty()
+        && let Err(error) =
+            memory.advise_range(memmap2::Advice::PopulateWrite, bytes.start, bytes.len())
+    {
+        // because: Linux does so from 5.14 on, and without it writing is slower and as right
+        tracing::debug!(%error, "pages are found when they are written to");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = bytes;
 }

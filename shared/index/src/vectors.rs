@@ -7,11 +7,18 @@ use std::collections::HashMap;
 use memmap2::MmapMut;
 use weimocir_domain::Raw;
 
-use crate::{IndexError, memory::allocate};
+use crate::{
+    IndexError,
+    memory::{allocate, populate},
+};
 
 /// f32 of one piece of memory.
 // because: 64 MiB is small beside a gallery and large beside a record
 const CHUNK: usize = 16 << 20;
+
+/// With fewer f32 left of the last piece, there is one more.
+// because: so many are more than a group of images, whose pages are found before it is put in
+const AHEAD: usize = CHUNK / 2;
 
 /// Where a record lies. It holds `count` vectors; none is the record of an image without captions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +32,8 @@ pub(crate) struct Record {
 pub(crate) struct Vectors {
     dim: usize,
     chunks: Vec<MmapMut>,
+    /// What becomes the last chunk next: there before it is needed, so that it can be populated.
+    next: Option<MmapMut>,
     /// f32 used of the last chunk.
     used: usize,
     /// Records that were given back, by their number of vectors.
@@ -82,7 +91,7 @@ fn halves(norm: f64) -> [u32; 2] {
 
 impl Vectors {
     pub(crate) fn new(dim: usize) -> Self {
-        Self { dim, chunks: Vec::new(), used: CHUNK, free: HashMap::new() }
+        Self { dim, chunks: Vec::new(), next: None, used: CHUNK, free: HashMap::new() }
     }
 
     /// Words of a record: a checksum, two for each norm, and the values.
@@ -123,12 +132,32 @@ impl Vectors {
             });
         }
         if self.used + words > CHUNK {
-            self.chunks.push(allocate(CHUNK * 4)?);
+            let next = self.next.take().map_or_else(|| allocate(CHUNK * 4), Ok)?;
+            self.chunks.push(next);
             self.used = 0;
         }
         let record = Record { chunk: self.chunks.len() as u32 - 1, start: self.used as u32, count };
         self.used += words;
         Ok(record)
+    }
+
+    /// Makes ready for [`Self::populate`].
+    pub(crate) fn look_ahead(&mut self) -> Result<(), IndexError> {
+        if self.next.is_none() && self.used + AHEAD > CHUNK {
+            self.next = Some(allocate(CHUNK * 4)?);
+        }
+        Ok(())
+    }
+
+    /// Has pages found for new records of so many vectors each.
+    pub(crate) fn populate(&self, counts: impl Iterator<Item = usize>) {
+        let words: usize = counts.map(|count| self.words(count as u32)).sum();
+        if let Some(last) = self.chunks.last() {
+            populate(last, 4 * self.used..4 * (self.used + words));
+        }
+        if let Some(next) = &self.next {
+            populate(next, 0..4 * (self.used + words).saturating_sub(CHUNK));
+        }
     }
 
     pub(crate) fn give_back(&mut self, record: Record) {
