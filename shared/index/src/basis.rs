@@ -69,6 +69,9 @@ pub struct Basis {
     pub(crate) centre: Vec<f32>,
     /// width × width, orthonormal: each row is a direction.
     pub(crate) directions: Vec<f32>,
+    /// The same, each column a direction.
+    // because: a product of rows with these needs nothing packed, and takes two thirds of the time
+    columns: Vec<f32>,
     pub(crate) groups: Groups,
     /// Root mean square of a coordinate of each group in the sample.
     pub(crate) spreads: [f32; 4],
@@ -105,12 +108,13 @@ impl Basis {
             dim,
             width,
             centre,
+            columns: transposed(&directions, width),
             directions,
             groups,
             spreads: [0.0; 4],
             common_range: [(0.0, 0.0); COMMON],
         };
-        let coordinates = basis.coordinates_of_centred(&centred);
+        let coordinates = product_transposed(&centred, &basis.directions, width);
         basis.measure(&coordinates);
         basis
     }
@@ -135,17 +139,21 @@ impl Basis {
         }
     }
 
-    /// Coordinates of rows, rows × width each.
-    pub(crate) fn coordinates(&self, rows: &[f32]) -> Vec<f32> {
-        let mut centred = rows.to_vec();
-        for row in centred.chunks_exact_mut(self.width) {
+    /// Coordinates of rows, rows × width each, on one thread. Leaves the rows centred.
+    pub(crate) fn coordinates(&self, rows: &mut [f32]) -> Vec<f32> {
+        let width = self.width;
+        for row in rows.chunks_exact_mut(width) {
             row.iter_mut().zip(&self.centre).for_each(|(x, c)| *x -= c);
         }
-        self.coordinates_of_centred(&centred)
-    }
-
-    fn coordinates_of_centred(&self, rows: &[f32]) -> Vec<f32> {
-        product_transposed(rows, &self.directions, self.width)
+        let mut coordinates = vec![0.0; rows.len()];
+        multiply_on(
+            Parallelism::None,
+            (rows.len() / width, width, width),
+            (rows, width as isize, 1),
+            (&self.columns, width as isize, 1),
+            &mut coordinates,
+        );
+        coordinates
     }
 
     /// A query's `w` in the same directions, without the centre.
@@ -153,6 +161,14 @@ impl Basis {
         let directions = self.directions.par_chunks_exact(self.width).with_min_len(64);
         directions.map(|direction| dot(direction, w)).collect()
     }
+}
+
+fn transposed(square: &[f32], width: usize) -> Vec<f32> {
+    let mut columns = vec![0.0; square.len()];
+    for (r, row) in square.chunks_exact(width).enumerate() {
+        columns.iter_mut().skip(r).step_by(width).zip(row).for_each(|(to, x)| *to = *x);
+    }
+    columns
 }
 
 fn mean(rows: &[f32], width: usize) -> Vec<f32> {
@@ -302,6 +318,17 @@ fn product_transposed(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
 /// `out = a · b`, m × k by k × n, each factor with the strides of its rows and columns.
 fn multiply(
     (m, k, n): (usize, usize, usize),
+    a: (&[f32], isize, isize),
+    b: (&[f32], isize, isize),
+    out: &mut [f32],
+) {
+    let parallelism = if m * k * n > 1 << 20 { Parallelism::Rayon(0) } else { Parallelism::None };
+    multiply_on(parallelism, (m, k, n), a, b, out);
+}
+
+fn multiply_on(
+    parallelism: Parallelism,
+    (m, k, n): (usize, usize, usize),
     (a, a_row, a_column): (&[f32], isize, isize),
     (b, b_row, b_column): (&[f32], isize, isize),
     out: &mut [f32],
@@ -310,7 +337,6 @@ fn multiply(
         return;
     }
     assert!(a.len() == m * k && b.len() == k * n && out.len() == m * n);
-    let parallelism = if m * k * n > 1 << 20 { Parallelism::Rayon(0) } else { Parallelism::None };
     // SAFETY: the lengths are those of the shapes, as asserted, and the strides stay within them.
     unsafe {
         gemm::gemm(

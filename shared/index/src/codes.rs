@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use crate::{
     IndexError,
     basis::Basis,
-    kernels::prefetch,
-    memory::{self, Anonymous},
+    kernels::{Instructions, prefetch},
+    memory::{self, Anonymous, populate},
     nibbles::{self, Coded, Facts},
     sketch::{BLOCK, Layout, Sketch},
 };
@@ -26,9 +26,10 @@ pub(crate) const SEGMENT: usize = 1 << 16;
 // because: a few milliseconds of copying, for which changes can wait
 const PAGE: usize = 1 << 12;
 
-/// Rows that are coded together.
-// because: so many keep both cores busy, and their coordinates are still in the caches
-const BATCH: usize = 512;
+/// Rows that one thread codes together.
+// because: so many make up for reading all directions, and at d = 512 they and their coordinates
+// are still in the caches
+const BATCH: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct Codes {
@@ -56,19 +57,36 @@ pub(crate) struct RowCodes {
 }
 
 impl RowCodes {
-    /// Codes rows, rows × width, each with its spread.
-    pub(crate) fn of(basis: &Basis, rows: &[f32], spreads: &[f32]) -> Vec<Self> {
-        let batches = rows.chunks(BATCH * basis.width).zip(spreads.chunks(BATCH));
-        let batches = batches.map(|(rows, spreads)| {
-            let coordinates = basis.coordinates(rows);
-            let rows = coordinates.par_chunks_exact(basis.width).zip(spreads);
-            let coded = rows.map(|(y, &spread)| Self {
-                sketch: Sketch::of(basis, y, spread),
-                nibbles: Coded::of(basis, y, spread),
-            });
-            coded.collect::<Vec<_>>()
+    /// Codes `count` rows: `tell` writes the row of a number, zeros so far, and returns its spread.
+    ///
+    /// # Errors
+    /// One of those of `tell`.
+    pub(crate) fn of(
+        basis: &Basis,
+        count: usize,
+        tell: impl Fn(usize, &mut [f32]) -> Result<f32, IndexError> + Sync,
+    ) -> Result<Vec<Self>, IndexError> {
+        let batches = (0..count.div_ceil(BATCH)).into_par_iter().map(|batch| {
+            let rows = batch * BATCH..count.min((batch + 1) * BATCH);
+            Self::of_batch(basis, rows, &tell)
         });
-        batches.flatten().collect()
+        Ok(batches.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    fn of_batch(
+        basis: &Basis,
+        rows: Range<usize>,
+        tell: impl Fn(usize, &mut [f32]) -> Result<f32, IndexError>,
+    ) -> Result<Vec<Self>, IndexError> {
+        let mut x = vec![0.0; rows.len() * basis.width];
+        let told = rows.zip(x.chunks_exact_mut(basis.width));
+        let spreads = told.map(|(row, x)| tell(row, x)).collect::<Result<Vec<_>, _>>()?;
+        let (coordinates, instructions) = (basis.coordinates(&mut x), Instructions::detect());
+        let coded = coordinates.chunks_exact(basis.width).zip(spreads).map(|(y, spread)| {
+            let (sketch, nibbles) = instructions.code(basis, y, spread);
+            Self { sketch, nibbles }
+        });
+        Ok(coded.collect())
     }
 }
 
@@ -84,6 +102,14 @@ impl Codes {
             self.segments.push(Segment::new(&self.layout, self.row_bytes)?);
         }
         Ok(())
+    }
+
+    /// Has pages found for the codes of rows; those of a segment that is not there yet are left out.
+    pub(crate) fn populate(&self, rows: Range<usize>) {
+        for (n, segment) in self.segments.iter().enumerate().skip(rows.start / SEGMENT) {
+            let at = |row: usize| row.clamp(n * SEGMENT, (n + 1) * SEGMENT) - n * SEGMENT;
+            segment.populate(at(rows.start)..at(rows.end), &self.layout, self.row_bytes);
+        }
     }
 
     pub(crate) fn put(&mut self, row: u32, codes: &RowCodes) -> Result<(), IndexError> {
@@ -193,5 +219,14 @@ impl Segment {
             facts: allocate(SEGMENT * size_of::<Facts>())?,
             changes: 0,
         })
+    }
+
+    fn populate(&self, rows: Range<usize>, layout: &Layout, row_bytes: usize) {
+        let of = |bytes: usize| rows.start * bytes..rows.end * bytes;
+        let blocks = rows.start / BLOCK..rows.end.div_ceil(BLOCK);
+        populate(&self.sketches, blocks.start * layout.stride..blocks.end * layout.stride);
+        populate(&self.upper, of(row_bytes));
+        populate(&self.lower, of(row_bytes));
+        populate(&self.facts, of(size_of::<Facts>()));
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     kernels::Instructions,
     memory::{Anonymous, Memory},
     sketch::BLOCK,
-    vectors::{Exact, Record, Vectors},
+    vectors::{Exact, Record, Seal, Vectors},
 };
 
 /// Images from which on there are codes; fewer are compared exactly, one by one.
@@ -32,6 +32,10 @@ const SAMPLE: usize = 8_192;
 /// Rows that are coded at once while learning.
 // because: some ten milliseconds' work, for which changes can wait
 pub(crate) const STRIDE: usize = 1_024;
+
+/// Rows that there is room for among the codes before they come.
+// because: so many are more than a group of images, whose pages are found before it is put in
+const AHEAD: usize = 4_096;
 
 /// An image as it is put in: raw embeddings, as the encoder made them.
 #[derive(Debug, Clone)]
@@ -92,10 +96,30 @@ pub struct Footprint {
     pub exact: usize,
 }
 
-/// The codes of entries, made before they are put in.
+/// What is worked out about entries before they are put in: the default is nothing.
 #[derive(Debug, Default)]
 pub struct Prepared {
+    sealed: Option<Vec<Sealed>>,
     codes: Option<(Arc<Basis>, Vec<RowCodes>)>,
+}
+
+/// The seals of an entry's two records.
+#[derive(Debug)]
+struct Sealed {
+    embedding: Seal,
+    captions: Seal,
+}
+
+impl Sealed {
+    /// # Errors
+    /// A vector of another length than `dim`, one that is not finite, or one without direction.
+    fn of(dim: usize, entry: &Entry<'_>) -> Result<Self, IndexError> {
+        let seal = |vectors: &[&[f32]]| {
+            let norms = vectors.iter().map(|vector| check_vector(dim, vector));
+            Ok::<_, IndexError>(Seal::of(norms.collect::<Result<_, _>>()?, vectors))
+        };
+        Ok(Self { embedding: seal(&[entry.embedding])?, captions: seal(&entry.captions)? })
+    }
 }
 
 impl Index {
@@ -185,39 +209,54 @@ impl Index {
     /// # Errors
     /// A vector of another length, one that is not finite, or one without direction.
     pub fn prepare(&self, entries: &[Entry<'_>]) -> Result<Prepared, IndexError> {
-        entries.par_iter().try_for_each(|entry| self.check(entry))?;
-        let codes = self.codes.as_ref().map(|codes| {
-            let basis = codes.basis.clone();
-            let coded = code(&basis, entries);
-            (basis, coded)
-        });
-        Ok(Prepared { codes })
+        rayon::join(|| self.populate(entries), || self.work_out(entries)).1
     }
 
-    fn check(&self, entry: &Entry<'_>) -> Result<(), IndexError> {
-        let vectors = std::iter::once(&entry.embedding).chain(&entry.captions);
-        vectors.copied().try_for_each(|vector| check_vector(self.dim, vector))
+    /// Has pages found for what entries need.
+    fn populate(&self, entries: &[Entry<'_>]) {
+        let captions = entries.iter().map(|entry| entry.captions.len()).filter(|&count| count > 0);
+        self.vectors.populate(captions.chain(entries.iter().map(|_| 1)));
+        if let Some(codes) = &self.codes {
+            codes.populate(self.rows.len()..self.rows.len() + entries.len());
+        }
+    }
+
+    fn work_out(&self, entries: &[Entry<'_>]) -> Result<Prepared, IndexError> {
+        let sealed = self.seal(entries)?;
+        let basis = self.codes.as_ref().map(|codes| codes.basis.clone());
+        let codes = basis.map(|basis| {
+            let coded = code(&basis, entries, &sealed)?;
+            Ok::<_, IndexError>((basis, coded))
+        });
+        Ok(Prepared { codes: codes.transpose()?, sealed: Some(sealed) })
+    }
+
+    fn seal(&self, entries: &[Entry<'_>]) -> Result<Vec<Sealed>, IndexError> {
+        entries.par_iter().map(|entry| Sealed::of(self.dim, entry)).collect()
     }
 
     /// Puts entries in that were [prepared](Self::prepare), each in place of what is held of its
     /// image.
     ///
     /// # Errors
-    /// No memory; the entries before the one that failed are in.
+    /// No memory; the entries before the one that failed are in. Those of [`Self::prepare`], if
+    /// nothing was prepared.
     pub fn apply(&mut self, entries: &[Entry<'_>], prepared: Prepared) -> Result<(), IndexError> {
         if let Some(codes) = &mut self.codes {
             // because: a row without its place among the codes could not be searched
-            codes.reserve(self.rows.len() + entries.len())?;
+            codes.reserve(self.rows.len() + entries.len() + AHEAD)?;
         }
+        self.vectors.look_ahead()?;
         let held = self.codes.as_ref().map(|codes| codes.basis.clone());
+        let sealed = prepared.sealed.map_or_else(|| self.seal(entries), Ok)?;
         let coded = match (held, prepared.codes) {
             (None, _) => None,
             (Some(held), Some((basis, coded))) if Arc::ptr_eq(&held, &basis) => Some(coded),
             // because: another basis was learned since they were prepared
-            (Some(held), _) => Some(code(&held, entries)),
+            (Some(held), _) => Some(code(&held, entries, &sealed)?),
         };
-        for (n, entry) in entries.iter().enumerate() {
-            let row = self.put(entry)?;
+        for (n, (entry, sealed)) in entries.iter().zip(&sealed).enumerate() {
+            let row = self.put(entry, sealed)?;
             if let (Some(codes), Some(coded)) = (&mut self.codes, &coded) {
                 codes.put(row, &coded[n])?;
             }
@@ -234,10 +273,10 @@ impl Index {
         self.apply(entries, prepared)
     }
 
-    fn put(&mut self, entry: &Entry<'_>) -> Result<u32, IndexError> {
+    fn put(&mut self, entry: &Entry<'_>, sealed: &Sealed) -> Result<u32, IndexError> {
         // because: nothing that is held is touched before there is room for what replaces it
-        let embedding = self.vectors.put(&[entry.embedding])?;
-        let captions = self.vectors.put(&entry.captions)?;
+        let embedding = self.vectors.put(&[entry.embedding], &sealed.embedding)?;
+        let captions = self.vectors.put(&entry.captions, &sealed.captions)?;
         self.remove(entry.image);
         let new = Row { image: entry.image, embedding, captions };
         let row = match self.free.pop() {
@@ -299,9 +338,11 @@ impl Index {
     pub fn sample(&self) -> Result<Sample, IndexError> {
         let step = self.len().div_ceil(SAMPLE).max(1);
         let rows: Vec<u32> = self.live_rows().step_by(step).take(SAMPLE).collect();
-        let joint = rows.par_iter().map(|&row| self.joint(row).map(|(x, _)| x));
-        let rows = joint.collect::<Result<Vec<_>, _>>()?.concat();
-        Ok(Sample { dim: self.dim, rows, learning: self.learnings })
+        let width = width_of(self.dim);
+        let mut sample = vec![0.0; rows.len() * width];
+        let joint = rows.par_iter().zip(sample.par_chunks_exact_mut(width));
+        joint.try_for_each(|(&row, x)| self.joint(row, x).map(drop))?;
+        Ok(Sample { dim: self.dim, rows: sample, learning: self.learnings })
     }
 
     pub(crate) fn is_live(&self, row: u32) -> bool {
@@ -315,10 +356,11 @@ impl Index {
         })
     }
 
-    fn joint(&self, row: u32) -> Result<(Vec<f32>, f32), IndexError> {
+    /// Writes the row `x`, zeros so far, and returns its spread.
+    fn joint(&self, row: u32, x: &mut [f32]) -> Result<f32, IndexError> {
         let (embedding, captions) = self.exact_row(row)?;
         let vectors = embedding.iter().chain(captions.iter());
-        Ok(joint(self.dim, vectors))
+        Ok(joint(self.dim, vectors, x))
     }
 
     /// The codes of those rows that hold an image.
@@ -328,10 +370,8 @@ impl Index {
         rows: &[u32],
     ) -> Result<Vec<(u32, RowCodes)>, IndexError> {
         let rows: Vec<u32> = rows.iter().filter(|row| self.is_live(**row)).copied().collect();
-        let joint = rows.par_iter().map(|&row| self.joint(row));
-        let (x, spreads): (Vec<_>, Vec<_>) =
-            joint.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-        Ok(rows.into_iter().zip(RowCodes::of(basis, &x.concat(), &spreads)).collect())
+        let coded = RowCodes::of(basis, rows.len(), |n, x| self.joint(rows[n], x))?;
+        Ok(rows.into_iter().zip(coded).collect())
     }
 
     /// Switches to new codes, after coding what is left to.
@@ -425,27 +465,30 @@ impl Learned {
 
 /// # Errors
 /// Another length than `dim`, a value that is not finite, or a norm of zero.
-pub(crate) fn check_vector(dim: usize, vector: &[f32]) -> Result<(), IndexError> {
+pub(crate) fn check_vector(dim: usize, vector: &[f32]) -> Result<f64, IndexError> {
     if vector.len() != dim {
         return Err(IndexError::Dimension { expected: dim, found: vector.len() });
     }
     let norm = norm(vector);
-    if norm > 0.0 && norm.is_finite() { Ok(()) } else { Err(IndexError::NoDirection { norm }) }
+    if norm > 0.0 && norm.is_finite() { Ok(norm) } else { Err(IndexError::NoDirection { norm }) }
 }
 
-fn code(basis: &Basis, entries: &[Entry<'_>]) -> Vec<RowCodes> {
-    let joint = entries.par_iter().map(|entry| {
+fn code(
+    basis: &Basis,
+    entries: &[Entry<'_>],
+    sealed: &[Sealed],
+) -> Result<Vec<RowCodes>, IndexError> {
+    RowCodes::of(basis, entries.len(), |n, x| {
+        let (entry, Sealed { embedding, captions }) = (&entries[n], &sealed[n]);
         let vectors = std::iter::once(&entry.embedding).chain(&entry.captions);
-        joint(basis.dim, vectors.map(|&x| Raw::new(x, norm(x))))
-    });
-    let (x, spreads): (Vec<_>, Vec<_>) = joint.unzip();
-    RowCodes::of(basis, &x.concat(), &spreads)
+        let norms = embedding.norms.iter().chain(&captions.norms);
+        Ok(joint(basis.dim, vectors.zip(norms).map(|(x, &norm)| Raw::new(x, norm)), x))
+    })
 }
 
-/// `[N(v); t̄]` padded to its width, and `√(mean_r ‖N(t_r) - t̄‖²)`; without captions `[N(v); N(v)]`.
-/// The first vector is `v`, the others are the captions.
-fn joint<'a>(dim: usize, vectors: impl Iterator<Item = Raw<'a>>) -> (Vec<f32>, f32) {
-    let mut x = vec![0.0; width_of(dim)];
+/// Writes `[N(v); t̄]` over the beginning of `x`, and returns `√(mean_r ‖N(t_r) - t̄‖²)`; without
+/// captions `[N(v); N(v)]`. The first vector is `v`, the others are the captions.
+fn joint<'a>(dim: usize, vectors: impl Iterator<Item = Raw<'a>>, x: &mut [f32]) -> f32 {
     let (image, rest) = x.split_at_mut(dim);
     let text = &mut rest[..dim];
     let (mut sum, mut count) = (vec![0.0_f64; dim], 0_u32);
@@ -460,12 +503,12 @@ fn joint<'a>(dim: usize, vectors: impl Iterator<Item = Raw<'a>>) -> (Vec<f32>, f
     }
     if count == 0 {
         text.copy_from_slice(image);
-        return (x, 0.0);
+        return 0.0;
     }
     sum.iter_mut().for_each(|sum| *sum /= f64::from(count));
     // because: the captions are of length one, so that their mean square distance is what the mean
     // lacks to length one
     let spread = (1.0 - sum.iter().map(|m| m * m).sum::<f64>()).max(0.0).sqrt();
     text.iter_mut().zip(&sum).for_each(|(x, &m)| *x = m as f32);
-    (x, (spread + 1e-6) as f32)
+    (spread + 1e-6) as f32
 }

@@ -1,6 +1,6 @@
 //! Memory that grows by pieces and never moves: a gallery of millions is not copied when it grows.
 
-use std::io;
+use std::{io, ops::Range};
 
 use memmap2::MmapMut;
 
@@ -43,4 +43,21 @@ pub(crate) fn allocate(
     memory
         .piece(number, bytes)
         .map_err(|error| IndexError::Memory { bytes, cause: error.to_string() })
+}
+
+/// Has the system find pages for these bytes, which are written to soon.
+// because: a page is found when it is first written to, which takes longer than to write all of it,
+// and would happen while no search can run
+pub(crate) fn populate(memory: &MmapMut, bytes: Range<usize>) {
+    let bytes = bytes.start..bytes.end.min(memory.len());
+    #[cfg(target_os = "linux")]
+    if !bytes.is_empty()
+        && let Err(error) =
+            memory.advise_range(memmap2::Advice::PopulateWrite, bytes.start, bytes.len())
+    {
+        // because: Linux does so from 5.14 on, and without it writing is slower and as right
+        tracing::debug!(%error, "pages are found when they are written to");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = bytes;
 }

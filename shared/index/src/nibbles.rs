@@ -46,6 +46,7 @@ pub(crate) struct Coded {
 }
 
 /// The least f16 that is not below x.
+#[inline(always)]
 fn up(x: f32) -> u16 {
     let rounded = f16::from_f32(x);
     let bits = rounded.to_bits();
@@ -57,12 +58,11 @@ fn of_f16(bits: u16) -> f32 {
 }
 
 impl Coded {
+    #[inline(always)]
     pub(crate) fn of(basis: &Basis, y: &[f32], spread: f32) -> Self {
         let groups = basis.groups.all();
         let widest = groups.iter().zip(basis.spreads);
-        let widest = widest
-            .map(|(group, of)| y[group.clone()].iter().fold(0.0, |m: f32, y| m.max(y.abs())) / of)
-            .fold(0.0, f32::max);
+        let widest = widest.map(|(group, of)| longest(&y[group.clone()]) / of).fold(0.0, f32::max);
         // because: so many steps reach the outermost code's middle and half a step more
         let scale = widest / 7.96;
         let mut facts = Facts { common: std::array::from_fn(|c| y[c]), scale, ..Facts::default() };
@@ -96,13 +96,32 @@ impl Coded {
     }
 }
 
+/// The greatest `|y|`, over sixteen maxima as `dot` is over sixteen sums.
+#[inline(always)]
+fn longest(y: &[f32]) -> f32 {
+    let mut most = [0.0_f32; 16];
+    let (sixteens, rest) = y.as_chunks::<16>();
+    for sixteen in sixteens {
+        for i in 0..16 {
+            most[i] = most[i].max(sixteen[i].abs());
+        }
+    }
+    rest.iter().fold(most.into_iter().fold(0.0, f32::max), |most, y| most.max(y.abs()))
+}
+
 /// Upper and lower halves of codes, two to a byte: those 64 apart within a step.
+#[inline(always)]
 fn split(codes: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let pairs = codes.chunks_exact(STEP).flat_map(|step| {
-        let (low, high) = step.split_at(STEP / 2);
-        low.iter().zip(high)
-    });
-    pairs.map(|(&low, &high)| (low >> 4 | high & 0xF0, low & 15 | high << 4)).unzip()
+    const HALF: usize = STEP / 2;
+    let (mut upper, mut lower) = (vec![0; codes.len() / 2], vec![0; codes.len() / 2]);
+    let planes = upper.as_chunks_mut::<HALF>().0.iter_mut().zip(lower.as_chunks_mut::<HALF>().0);
+    for (step, (upper, lower)) in codes.as_chunks::<STEP>().0.iter().zip(planes) {
+        for i in 0..HALF {
+            let (low, high) = (step[i], step[i + HALF]);
+            (upper[i], lower[i]) = (low >> 4 | high & 0xF0, low & 15 | high << 4);
+        }
+    }
+    (upper, lower)
 }
 
 /// A query in whole numbers, and its bounds.

@@ -122,90 +122,94 @@ pub(crate) struct Sketch {
     head: Head,
 }
 
-/// Collects nibbles into bytes; every group begins with a new byte.
-struct Nibbles {
-    codes: Vec<u8>,
-    low: bool,
-}
-
-impl Nibbles {
-    fn push(&mut self, nibble: u8) {
-        if self.low {
-            self.codes.push(nibble);
-        } else if let Some(last) = self.codes.last_mut() {
-            *last |= nibble << 4;
-        }
-        self.low = !self.low;
-    }
-
-    fn end_group(&mut self) {
-        self.low = true;
-    }
-}
-
 impl Sketch {
     /// Codes the coordinates `y` of a row.
+    #[inline(always)]
     pub(crate) fn of(basis: &Basis, y: &[f32], spread: f32) -> Self {
-        let mut nibbles = Nibbles { codes: Vec::new(), low: true };
+        let mut codes = Vec::with_capacity(basis.width / 8);
         let mut head = Head { spread, norm: norm(y) * 1.0001, ..Head::default() };
         for (c, &(low, high)) in basis.common_range.iter().enumerate() {
             let step = (high - low) / 255.0;
             let code = ((y[c] - low) / step).round().clamp(0.0, 255.0);
             head.common[c] = (y[c] - low - code * step).abs();
-            nibbles.push(code as u8 >> 4);
-            nibbles.push(code as u8 & 15);
+            codes.push((code as u8).rotate_left(4));
         }
         let mut scales = [0; SCALED];
-        let mut values = Vec::new();
+        let mut coded = CodedGroup::default();
         for (g, group) in basis.groups.all().into_iter().enumerate() {
-            nibbles.end_group();
-            values.clear();
             let y = &y[group];
-            quantise(g, y, &mut nibbles, &mut values);
-            (scales[g], head.errors[g]) = scale(y, &values);
+            let energy = dot(y, y);
+            coded.quantise(g, y, energy.sqrt());
+            (scales[g], head.errors[g]) = scale(energy, coded.inner, coded.energy);
+            // because: every group begins with a new byte
+            let (pairs, last) = coded.nibbles.as_chunks::<2>();
+            codes.extend(pairs.iter().map(|[low, high]| low | high << 4));
+            codes.extend(last);
         }
-        Self { codes: nibbles.codes, scales, head }
+        Self { codes, scales, head }
     }
 }
 
-/// Codes one group and says what its codes stand for.
-fn quantise(group: usize, y: &[f32], nibbles: &mut Nibbles, values: &mut Vec<f32>) {
-    let norm = norm(y);
-    let unit = if norm > 0.0 { (y.len() as f32).sqrt() / norm } else { 0.0 };
-    match group {
-        0 => {
-            for &y in y {
-                let code = (y * unit / STEP_16 + 8.0).clamp(0.0, 15.0) as u8;
-                nibbles.push(code);
-                values.push(level(code, 16));
+/// One group, coded.
+#[derive(Debug, Default)]
+struct CodedGroup {
+    nibbles: Vec<u8>,
+    /// What the codes `c` stand for, where `inner` and `energy` are worked out from that.
+    values: Vec<f32>,
+    /// `⟨c,y⟩`
+    inner: f32,
+    /// `‖c‖²`
+    energy: f32,
+}
+
+impl CodedGroup {
+    /// `norm` is that of `y`.
+    #[inline(always)]
+    fn quantise(&mut self, group: usize, y: &[f32], norm: f32) {
+        let unit = if norm > 0.0 { (y.len() as f32).sqrt() / norm } else { 0.0 };
+        self.nibbles.clear();
+        self.values.clear();
+        match group {
+            0 => {
+                let code = |y: &f32| (y * unit / STEP_16 + 8.0).clamp(0.0, 15.0) as u8;
+                self.nibbles.extend(y.iter().map(code));
+                self.values.extend(self.nibbles.iter().map(|&code| level(code, 16)));
             }
-        }
-        1 => {
-            for pair in y.chunks_exact(2) {
+            1 => {
                 let code = |y: f32| (y * unit / STEP_4 + 2.0).clamp(0.0, 3.0) as u8;
-                let (first, second) = (code(pair[0]), code(pair[1]));
-                nibbles.push(first | second << 2);
-                values.extend([level(first, 4), level(second, 4)]);
+                let pairs = y.as_chunks::<2>().0.iter();
+                self.nibbles.extend(pairs.map(|&[first, second]| code(first) | code(second) << 2));
+                self.values.extend(y.iter().map(|&y| level(code(y), 4)));
             }
-        }
-        2 => {
-            for four in y.chunks_exact(4) {
-                let bits = (0..4).map(|i| u8::from(four[i] > 0.0) << i).sum::<u8>();
-                nibbles.push(bits);
-                values.extend((0..4).map(|i| sign(bits, i)));
+            2 => {
+                let fours = y.as_chunks::<4>().0.iter();
+                self.nibbles.extend(
+                    fours.map(|four| (0..4).map(|i| u8::from(four[i] > 0.0) << i).sum::<u8>()),
+                );
+                self.values.extend(y.iter().map(|&y| if y > 0.0 { 1.0 } else { -1.0 }));
             }
+            _ => return self.quantise_tail(y),
         }
-        _ => {
-            for sixteen in y.chunks_exact(16) {
-                let greatest = greatest(sixteen);
-                nibbles.push(greatest as u8);
-                values.extend((0..16).map(|i| f32::from(u8::from(i == greatest))));
-            }
+        (self.inner, self.energy) = (dot(y, &self.values), dot(&self.values, &self.values));
+    }
+
+    #[inline(always)]
+    fn quantise_tail(&mut self, y: &[f32]) {
+        let (sixteens, _) = y.as_chunks::<16>();
+        let mut inner = 0.0_f64;
+        for sixteen in sixteens {
+            let (at, greatest) = greatest(sixteen);
+            self.nibbles.push(at);
+            inner += f64::from(greatest);
         }
+        self.inner = inner as f32;
+        // because: a code stands for one at one coordinate, and nothing at all others
+        self.energy = sixteens.len() as f32;
     }
 }
 
 /// What a code stands for in units of a coordinate's deviation.
+#[inline(always)]
 fn level(code: u8, levels: u8) -> f32 {
     let step = if levels == 16 { STEP_16 } else { STEP_4 };
     (f32::from(code) - f32::from(levels - 1) / 2.0) * step
@@ -215,13 +219,22 @@ fn sign(bits: u8, i: usize) -> f32 {
     if bits >> i & 1 == 1 { 1.0 } else { -1.0 }
 }
 
-fn greatest(values: &[f32]) -> usize {
-    (1..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
+/// The first of the greatest values, and that value.
+#[inline(always)]
+fn greatest(values: &[f32; 16]) -> (u8, f32) {
+    let mut folded = *values;
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            folded[i] = if folded[i + half] > folded[i] { folded[i + half] } else { folded[i] };
+        }
+    }
+    let equal = (0..16).fold(0_u16, |bits, i| bits | u16::from(values[i] == folded[0]) << i);
+    (equal.trailing_zeros() as u8 & 15, folded[0])
 }
 
-/// `s = ‖y‖²/⟨c,y⟩` in the upper half of an f32, and `‖s·c - y‖/s`.
-fn scale(y: &[f32], codes: &[f32]) -> (u16, f32) {
-    let (energy, inner) = (dot(y, y), dot(y, codes));
+/// `s = ‖y‖²/⟨c,y⟩` in the upper half of an f32, and `‖s·c - y‖/s`, from `‖y‖²`, `⟨c,y⟩` and `‖c‖²`.
+#[inline(always)]
+fn scale(energy: f32, inner: f32, codes: f32) -> (u16, f32) {
     if energy == 0.0 {
         return (0, 0.0);
     }
@@ -230,12 +243,13 @@ fn scale(y: &[f32], codes: &[f32]) -> (u16, f32) {
     let exact = if inner > 1e-3 * energy.sqrt() { energy / inner } else { 1e-18 };
     let bits = ((exact.to_bits() + 0x8000) >> 16) as u16;
     let scale = unpack(bits);
-    let error = scale * scale * dot(codes, codes) - 2.0 * scale * inner + energy;
+    let error = scale * scale * codes - 2.0 * scale * inner + energy;
     // because: these sums are off by some 1e-6, of which the error's square is a hundredth at least
     (bits, (error.max(0.0).sqrt() + 1e-3 * energy.sqrt()) / scale)
 }
 
 /// `a·b` in f32 over sixteen partial sums: fast, where a millionth does not matter.
+#[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     debug_assert_eq!(a.len(), b.len());
     let mut sums = [0.0_f32; 16];
@@ -250,6 +264,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Euclidean norm in f32: fast, where a millionth does not matter.
+#[inline(always)]
 pub(crate) fn norm(y: &[f32]) -> f32 {
     dot(y, y).sqrt()
 }

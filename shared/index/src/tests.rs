@@ -438,6 +438,12 @@ fn compare_kernels(
         let nibbles = codes.upper(row);
         prop_assert_eq!(instructions.product(nibbles, &weights), plain.product(nibbles, &weights));
     }
+    let basis = &codes.basis;
+    for seed in 0..20 {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let y = random_vector(&mut random, basis.width);
+        prop_assert_eq!(instructions.code(basis, &y, 0.3), plain.code(basis, &y, 0.3));
+    }
     Ok(())
 }
 

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 
 use memmap2::MmapMut;
 use serde::{Deserialize, Serialize};
-use weimocir_domain::{Raw, norm};
+use weimocir_domain::Raw;
 
 use crate::{
     IndexError,
-    memory::{Memory, allocate},
+    memory::{Memory, allocate, populate},
 };
 
 /// f32 of the first piece of memory, and of the greatest: each has twice that of the one before.
@@ -34,6 +34,8 @@ pub(crate) struct Vectors {
     dim: usize,
     memory: Box<dyn Memory>,
     pieces: Vec<MmapMut>,
+    /// What becomes the last piece next: there before it is needed, so that it can be populated.
+    next: Option<MmapMut>,
     /// f32 used of the last piece.
     used: usize,
     /// Records that were given back, by their number of vectors.
@@ -75,9 +77,32 @@ impl<'a> Exact<'a> {
     }
 }
 
+/// What a record says beside its vectors, worked out before they are copied.
+#[derive(Debug)]
+pub(crate) struct Seal {
+    pub(crate) norms: Vec<f64>,
+    checksum: u32,
+}
+
+impl Seal {
+    /// `norms` are those of the vectors.
+    pub(crate) fn of(norms: Vec<f64>, vectors: &[&[f32]]) -> Self {
+        let mut checksum = crc32fast::Hasher::new();
+        norms.iter().for_each(|&norm| checksum.update(bytemuck::bytes_of(&halves(norm))));
+        vectors.iter().for_each(|vector| checksum.update(bytemuck::cast_slice(vector)));
+        Self { norms, checksum: checksum.finalize() }
+    }
+}
+
+/// A norm's bits, the lower half first.
+fn halves(norm: f64) -> [u32; 2] {
+    let bits = norm.to_bits();
+    [bits as u32, (bits >> 32) as u32]
+}
+
 impl Vectors {
     pub(crate) fn new(dim: usize, memory: Box<dyn Memory>) -> Self {
-        Self { dim, memory, pieces: Vec::new(), used: 0, free: HashMap::new() }
+        Self { dim, memory, pieces: Vec::new(), next: None, used: 0, free: HashMap::new() }
     }
 
     /// The vectors that the memory still holds.
@@ -90,7 +115,7 @@ impl Vectors {
         let pieces = pieces.iter().enumerate();
         let pieces = pieces.map(|(number, &bytes)| allocate(&*memory, number, bytes));
         let pieces = pieces.collect::<Result<_, _>>()?;
-        let mut vectors = Self { dim, memory, pieces, used, free: HashMap::new() };
+        let mut vectors = Self { dim, memory, pieces, next: None, used, free: HashMap::new() };
         free.into_iter().for_each(|record| vectors.give_back(record));
         Ok(vectors)
     }
@@ -108,7 +133,8 @@ impl Vectors {
         1 + count as usize * (2 + self.dim)
     }
 
-    pub(crate) fn put(&mut self, vectors: &[&[f32]]) -> Result<Record, IndexError> {
+    /// `seal` is that of the vectors.
+    pub(crate) fn put(&mut self, vectors: &[&[f32]], seal: &Seal) -> Result<Record, IndexError> {
         let count = vectors.len() as u32;
         if count == 0 {
             return Ok(Record::NONE);
@@ -121,14 +147,13 @@ impl Vectors {
         let piece = bytemuck::cast_slice_mut::<u8, u32>(&mut self.pieces[record.piece as usize]);
         let (checksum, body) = piece[record.start as usize..][..words].split_at_mut(1);
         let (norms, values) = body.split_at_mut(2 * vectors.len());
-        for (slot, vector) in norms.chunks_exact_mut(2).zip(vectors) {
-            let bits = norm(vector).to_bits();
-            slot.copy_from_slice(&[bits as u32, (bits >> 32) as u32]);
+        for (slot, &norm) in norms.as_chunks_mut().0.iter_mut().zip(&seal.norms) {
+            *slot = halves(norm);
         }
         for (slot, vector) in values.chunks_exact_mut(self.dim).zip(vectors) {
             slot.copy_from_slice(bytemuck::cast_slice(vector));
         }
-        checksum[0] = crc32fast::hash(bytemuck::cast_slice(body));
+        checksum[0] = seal.checksum;
         Ok(record)
     }
 
@@ -140,15 +165,47 @@ impl Vectors {
                 cause: format!("an image has {count} captions, which is more than can be kept"),
             });
         }
-        let room = self.pieces.last().map_or(0, |piece| piece.len() / 4);
-        if self.used + words > room {
-            let wanted = (2 * room).clamp(PIECE.start, PIECE.end).max(words);
-            self.pieces.push(allocate(&*self.memory, self.pieces.len(), wanted * 4)?);
+        if self.used + words > self.room() {
+            let next = self.next.take().filter(|next| next.len() >= words * 4);
+            let next = next.map_or_else(|| self.piece(words), Ok)?;
+            self.pieces.push(next);
             self.used = 0;
         }
         let record = Record { piece: self.pieces.len() as u32 - 1, start: self.used as u32, count };
         self.used += words;
         Ok(record)
+    }
+
+    /// f32 of the last piece.
+    fn room(&self) -> usize {
+        self.pieces.last().map_or(0, |piece| piece.len() / 4)
+    }
+
+    /// A piece to follow the last one, with room for so many f32 at least.
+    fn piece(&self, words: usize) -> Result<MmapMut, IndexError> {
+        let wanted = (2 * self.room()).clamp(PIECE.start, PIECE.end).max(words);
+        allocate(&*self.memory, self.pieces.len(), wanted * 4)
+    }
+
+    /// Makes ready for [`Self::populate`].
+    // because: half of a piece is more than a group of images, whose pages are found before it is put
+    // in
+    pub(crate) fn look_ahead(&mut self) -> Result<(), IndexError> {
+        if self.next.is_none() && self.used > self.room() / 2 {
+            self.next = Some(self.piece(0)?);
+        }
+        Ok(())
+    }
+
+    /// Has pages found for new records of so many vectors each.
+    pub(crate) fn populate(&self, counts: impl Iterator<Item = usize>) {
+        let words: usize = counts.map(|count| self.words(count as u32)).sum();
+        if let Some(last) = self.pieces.last() {
+            populate(last, 4 * self.used..4 * (self.used + words));
+        }
+        if let Some(next) = &self.next {
+            populate(next, 0..4 * (self.used + words).saturating_sub(self.room()));
+        }
     }
 
     pub(crate) fn give_back(&mut self, record: Record) {

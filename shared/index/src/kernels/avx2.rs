@@ -3,7 +3,11 @@
 use std::arch::x86_64::*;
 
 use super::{Estimates, Lookup};
-use crate::sketch::{BLOCK, SketchQuery};
+use crate::{
+    basis::Basis,
+    nibbles::Coded,
+    sketch::{BLOCK, Sketch, SketchQuery},
+};
 
 struct Avx2;
 
@@ -53,6 +57,11 @@ unsafe fn sums_of_32(codes: *const u8, tables: *const u8, columns: usize, sums: 
 #[target_feature(enable = "avx2")]
 pub(super) fn estimate(query: &SketchQuery, block: &[u8], floor: f32, estimates: &mut Estimates) {
     super::estimate::<Avx2>(query, block, floor, estimates);
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn code(basis: &Basis, y: &[f32], spread: f32) -> (Sketch, Coded) {
+    super::code(basis, y, spread)
 }
 
 #[target_feature(enable = "avx2")]

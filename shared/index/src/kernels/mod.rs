@@ -1,7 +1,7 @@
-//! The two inner loops, for the best instructions that the processor has: table look-ups over the
-//! sketch, and products of nibbles with bytes.
+//! The inner loops, for the best instructions that the processor has: table look-ups over the
+//! sketch, products of nibbles with bytes, and the coding of rows.
 //!
-//! All give the same bits: both add whole numbers, what follows in f32 is the same source
+//! All give the same bits: the first two add whole numbers, what follows in f32 is the same source
 //! compiled for each, and nothing is fused.
 
 #[cfg(target_arch = "x86_64")]
@@ -12,7 +12,11 @@ mod portable;
 
 use std::sync::OnceLock;
 
-use crate::sketch::{BLOCK, BlockBounds, SCALED, SketchQuery, unpack};
+use crate::{
+    basis::Basis,
+    nibbles::Coded,
+    sketch::{BLOCK, BlockBounds, SCALED, Sketch, SketchQuery, unpack},
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Instructions {
@@ -86,6 +90,19 @@ impl Instructions {
         }
     }
 
+    /// Codes a row of coordinates, with its spread.
+    pub(crate) fn code(self, basis: &Basis, y: &[f32], spread: f32) -> (Sketch, Coded) {
+        match self {
+            // SAFETY: `available` has seen the processor have them.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512::code(basis, y, spread) },
+            // SAFETY: the same.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::code(basis, y, spread) },
+            Self::Portable => code(basis, y, spread),
+        }
+    }
+
     /// `Σ nibble·weight` over a row's nibbles; see `nibbles` for their order.
     pub(crate) fn product(self, nibbles: &[u8], weights: &[i8]) -> i32 {
         assert!(nibbles.len().is_multiple_of(64) && weights.len() == 2 * nibbles.len());
@@ -146,6 +163,12 @@ fn estimate<L: Lookup>(query: &SketchQuery, block: &[u8], floor: f32, estimates:
         }
         estimates.reach |= u64::from(reach) << (8 * n);
     }
+}
+
+/// As `estimate`: inlined, with all that it calls.
+#[inline(always)]
+fn code(basis: &Basis, y: &[f32], spread: f32) -> (Sketch, Coded) {
+    (Sketch::of(basis, y, spread), Coded::of(basis, y, spread))
 }
 
 #[inline(always)]
