@@ -71,7 +71,6 @@ const TASK: usize = 32;
 const TILE: usize = 4;
 /// Rows chosen by a filter that are looked at one by one.
 const FEW: u64 = if cfg!(test) { 100 } else { 16_384 };
-
 /// Promising rows that are bounded by one task.
 const SOME: usize = 64;
 /// Tasks of a scan whose other rows are bounded by one.
