@@ -2,8 +2,6 @@
 
 use std::{
     collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,19 +10,26 @@ use anyhow::Context;
 use tokio::task::JoinHandle;
 use weimocir_domain::ImageId;
 use weimocir_index::IndexError;
-use weimocir_runtime::{Bus, BusError, CancellationToken, LogEntry, LogIdentity, ShardLog};
+use weimocir_runtime::{Bus, BusError, CancellationToken, LogEntry, ShardLog};
 use weimocir_wire::query::ImageState;
 
 use crate::{
-    disk::{Disk, DiskError, Position},
+    disk::{DiskError, Position},
     gallery::Gallery,
-    part::{Part, PartError},
+    part::{Part, PartError, Step},
+    saved::Moment,
     shard::Shelf,
 };
 
 /// Entries made durable together.
 // because: a sync costs milliseconds whatever it covers, and 26,000 records a second need groups
 const GROUP: usize = 500;
+
+/// Entries after which the index is saved: so many, or that share of its images if that is more.
+// because: as many are put in again within seconds after a crash, and saving them costs no more than
+// a few times their own size
+const UNSAVED: u64 = 1 << 15;
+const SHARE: u64 = 16;
 
 /// Brings a shard's disk and memory up to the log.
 pub(crate) struct Follower {
@@ -34,16 +39,31 @@ pub(crate) struct Follower {
     pub shutdown: CancellationToken,
     learning: Option<JoinHandle<Result<(), IndexError>>>,
     learning_is_due: bool,
+    saving: Option<JoinHandle<()>>,
+    /// Entries applied since the index was saved.
+    unsaved: u64,
+    /// How far the log is applied.
+    applied: u64,
 }
 
 impl Follower {
     pub(crate) fn new(
         bus: Bus,
         log: ShardLog,
-        shelf: Arc<Shelf>,
+        (shelf, applied): (Arc<Shelf>, u64),
         shutdown: CancellationToken,
     ) -> Self {
-        Self { bus, log, shelf, shutdown, learning: None, learning_is_due: true }
+        Self {
+            bus,
+            log,
+            shelf,
+            shutdown,
+            learning: None,
+            learning_is_due: true,
+            saving: None,
+            unsaved: 0,
+            applied,
+        }
     }
 
     /// Follows the log to the end that it has now, or until `shutdown`.
@@ -84,11 +104,53 @@ impl Follower {
         if let Some(learning) = self.learning.take() {
             learning.await.context("the learner died")??;
         }
+        self.finish_saving().await?;
+        if self.unsaved > 0 {
+            self.begin_saving().await?;
+            self.finish_saving().await?;
+        }
+        Ok(())
+    }
+
+    /// Has the index saved beside all else, when much has changed since it was last.
+    async fn save_beside(&mut self) -> anyhow::Result<()> {
+        if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+            return Ok(());
+        }
+        self.finish_saving().await?;
+        let shelf = self.shelf.clone();
+        let due = tokio::task::spawn_blocking(move || {
+            let gallery = shelf.gallery();
+            (gallery.images() / SHARE, shelf.saved().is_of_another_basis(&gallery))
+        });
+        let (share, relearned) = due.await.context("the saver died")?;
+        if relearned || self.unsaved >= share.max(UNSAVED) {
+            self.begin_saving().await?;
+        }
+        Ok(())
+    }
+
+    // because: between two groups of entries the index is that of one position
+    async fn begin_saving(&mut self) -> anyhow::Result<()> {
+        let (shelf, applied) = (self.shelf.clone(), self.applied);
+        let moment = tokio::task::spawn_blocking(move || Moment::of(&shelf.gallery(), applied));
+        let Some(moment) = moment.await.context("the saver died")? else { return Ok(()) };
+        self.unsaved = 0;
+        let shelf = self.shelf.clone();
+        self.saving = Some(tokio::task::spawn_blocking(move || save(&shelf, moment)));
+        Ok(())
+    }
+
+    async fn finish_saving(&mut self) -> anyhow::Result<()> {
+        if let Some(saving) = self.saving.take() {
+            saving.await.context("the saver died")?;
+        }
         Ok(())
     }
 
     async fn step(&mut self) -> anyhow::Result<()> {
         self.learn_beside().await?;
+        self.save_beside().await?;
         let entries = tokio::select! {
             () = self.shutdown.cancelled() => return Ok(()),
             entries = self.log.next_entries(GROUP) => entries,
@@ -102,14 +164,17 @@ impl Follower {
         };
         let Some(last) = entries.last() else { return Ok(()) };
         let log_created = self.log.identity().created;
-        let position = Position { log_created, applied: last.sequence };
+        let last = last.sequence;
+        let position = Position { log_created, applied: last };
         let shelf = self.shelf.clone();
         let put = tokio::task::spawn_blocking(move || {
-            let wrong = put(&shelf, entries, &position)?;
-            anyhow::Ok((wrong, shelf.gallery().learning_is_due()))
+            let (held, wrong) = put(&shelf, entries, &position)?;
+            anyhow::Ok((held, wrong, shelf.gallery().learning_is_due()))
         });
-        let wrong;
-        (wrong, self.learning_is_due) = put.await.context("the writer died")??;
+        let (held, wrong);
+        (held, wrong, self.learning_is_due) = put.await.context("the writer died")??;
+        self.unsaved += held as u64;
+        self.applied = last;
         for (entry, error) in wrong {
             tracing::warn!(sequence = entry.sequence, %error, "dead letter");
             // because: the entry stays in the log, so that a letter that is lost loses nothing else
@@ -134,15 +199,15 @@ impl Follower {
 }
 
 /// Learns new codes, with short looks at the gallery.
-fn learn(shelf: &Shelf, shutdown: &CancellationToken) -> Result<(), IndexError> {
+pub(crate) fn learn(shelf: &Shelf, shutdown: &CancellationToken) -> Result<(), IndexError> {
     let start = Instant::now();
     if !shelf.gallery().learning_is_due() {
         return Ok(());
     }
     shelf.gallery_mut().begin_learning();
-    let Some(sample) = shelf.gallery().sample()? else { return Ok(()) };
+    let Some(sample) = shelf.healing(Gallery::sample)? else { return Ok(()) };
     let mut learned = sample.learn();
-    while !shelf.gallery().advance(&mut learned)? {
+    while !shelf.healing(|gallery| gallery.advance(&mut learned))? {
         if shutdown.is_cancelled() {
             return Ok(());
         }
@@ -153,58 +218,42 @@ fn learn(shelf: &Shelf, shutdown: &CancellationToken) -> Result<(), IndexError> 
     Ok(())
 }
 
+fn save(shelf: &Shelf, moment: Moment) {
+    let start = Instant::now();
+    match shelf.saved().save(shelf, moment) {
+        Ok(true) => tracing::info!(seconds = start.elapsed().as_secs_f64(), "index saved"),
+        Ok(false) => tracing::debug!("the index was learned anew while it was being saved"),
+        // because: sled has everything; a start takes longer without it
+        Err(error) => tracing::error!(%error, "the index cannot be saved"),
+    }
+}
+
 async fn try_again(error: &BusError) {
     tracing::warn!(%error, "the log cannot be read; trying again");
     tokio::time::sleep(Duration::from_millis(500)).await;
 }
 
-/// Opens the folder and loads what it holds; returns how far the log was applied. A folder with a
-/// record that cannot be read is set aside and begun anew.
-///
-/// # Errors
-/// The folder is in use, or cannot be made.
-pub(crate) fn open(folder: &Path, log: &LogIdentity) -> Result<(Shelf, u64), DiskError> {
-    let (disk, applied) = Disk::open(folder, log)?;
-    // because: sled panics on some damaged files, and only when it reads them
-    let loaded = catch_unwind(AssertUnwindSafe(|| load(&disk)));
-    match loaded.unwrap_or_else(|_| Err(disk.panicked())) {
-        Ok(gallery) => Ok((Shelf::new(disk, gallery), applied)),
-        Err(error @ DiskError::Index(_)) => Err(error),
-        Err(error) => {
-            tracing::error!(%error, "the store cannot be read; rebuilding from the log");
-            Ok((Shelf::new(disk.begin_anew()?, Gallery::default()), 0))
-        }
-    }
-}
-
-fn load(disk: &Disk) -> Result<Gallery, DiskError> {
-    let mut gallery = Gallery::default();
-    let mut parts = disk.parts();
-    loop {
-        let group = parts.by_ref().take(GROUP).collect::<Result<Vec<_>, _>>()?;
-        if group.is_empty() {
-            return Ok(gallery);
-        }
-        gallery.apply(group)?;
-    }
-}
-
 type Wrong = Vec<(LogEntry, PartError)>;
 
-/// To disk, then to memory. Returns the entries that are wrong.
-fn put(shelf: &Shelf, entries: Vec<LogEntry>, position: &Position) -> Result<Wrong, DiskError> {
-    let (parts, wrong) = sort_out(entries, &shelf.gallery());
-    shelf.disk.write(&parts, position)?;
-    let plan = shelf.gallery().plan(parts.into_iter().map(|(part, _)| part))?;
+/// To disk, then to memory. Returns how many entries still held, and those that are wrong.
+fn put(
+    shelf: &Shelf,
+    entries: Vec<LogEntry>,
+    position: &Position,
+) -> Result<(usize, Wrong), DiskError> {
+    let (steps, wrong) = sort_out(entries, &shelf.gallery());
+    shelf.disk.write(&steps, position)?;
+    let parts = || steps.iter().map(|step| step.part.clone());
+    let plan = shelf.healing(|gallery| gallery.plan(parts()))?;
     shelf.gallery_mut().commit(plan)?;
-    Ok(wrong)
+    Ok((steps.len(), wrong))
 }
 
-/// The entries that still hold, in order, each with its image's state after it; and the wrong ones.
-fn sort_out(entries: Vec<LogEntry>, gallery: &Gallery) -> (Vec<(Part, ImageState)>, Wrong) {
+/// The entries that still hold, in order, and the wrong ones.
+fn sort_out(entries: Vec<LogEntry>, gallery: &Gallery) -> (Vec<Step>, Wrong) {
     let mut shape = gallery.shape().map(|(model, dim)| (model.clone(), dim));
     let mut ahead: HashMap<ImageId, ImageState> = HashMap::new();
-    let (mut parts, mut wrong) = (Vec::new(), Vec::new());
+    let (mut steps, mut wrong) = (Vec::new(), Vec::new());
     for entry in entries {
         let checked = Part::read(&entry.subject, &entry.payload).and_then(|part| {
             part.check_model(shape.as_ref().map(|(model, dim)| (model, *dim)))?;
@@ -218,31 +267,36 @@ fn sort_out(entries: Vec<LogEntry>, gallery: &Gallery) -> (Vec<(Part, ImageState
             }
         };
         let image = part.image();
-        let state = ahead.get(&image).copied().unwrap_or_else(|| gallery.state(image));
-        if let Some(state) = part.advance(state) {
-            ahead.insert(image, state);
+        let before = ahead.get(&image).copied().unwrap_or_else(|| gallery.state(image));
+        if let Some(after) = part.advance(before) {
+            ahead.insert(image, after);
             shape = shape.or_else(|| part.shape().map(|(model, dim)| (model.clone(), dim)));
-            parts.push((part, state));
+            steps.push(Step { part, before, after });
         }
     }
-    (parts, wrong)
+    (steps, wrong)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use weimocir_domain::{Beta, Composed};
     use weimocir_index::LEARN;
     use weimocir_wire::vectors::{CaptionsPart, ImagePart};
 
-    use super::*;
-    use crate::part::tests::{DIM, captions, model, picture};
+    use weimocir_runtime::LogIdentity;
 
-    fn vector(n: u32) -> Vec<f32> {
+    use super::*;
+    use crate::{
+        load,
+        part::tests::{DIM, captions, model, picture},
+    };
+
+    pub(crate) fn vector(n: u32) -> Vec<f32> {
         (0..DIM as u32).map(|i| ((n * 7 + i * 13 + 1) as f32).sin() + 1.5).collect()
     }
 
     /// Images `from..to`, every third with a caption.
-    fn parts(from: u32, to: u32) -> Vec<Part> {
+    pub(crate) fn parts(from: u32, to: u32) -> Vec<Part> {
         let mut parts = Vec::new();
         for n in from..to {
             let (image, revision) = (ImageId::of(&n.to_be_bytes()), u64::from(n) + 1);
@@ -262,7 +316,7 @@ mod tests {
     fn codes_learned_beside_the_work_find_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let log = LogIdentity { created: "monday".into(), last_sequence: 0 };
-        let (shelf, _) = open(&folder.path().join("shard-0"), &log).unwrap();
+        let (shelf, _) = load::open(&folder.path().join("shard-0"), &log).unwrap();
         let images = LEARN as u32 + 500;
         shelf.gallery_mut().apply(parts(0, images)).unwrap();
         assert!(shelf.gallery().learning_is_due());

@@ -1,23 +1,24 @@
 //! One shard on disk: the one file that names sled. Losing it costs a re-reading of the log.
 
 use std::{
+    collections::HashMap,
     fs::File,
     panic::catch_unwind,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
-use weimocir_domain::ImageId;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use weimocir_domain::{ImageId, ModelId, Revision};
 use weimocir_index::IndexError;
 use weimocir_runtime::LogIdentity;
 use weimocir_wire::{
-    Encoding, Message, decode, encode,
-    query::ImageState,
-    vectors::{CaptionsPart, ImagePart},
+    Encoding, Message, Vector, decode, encode, query::ImageState, vectors::CaptionVector,
+    work::Metadata,
 };
 
-use crate::part::Part;
+use crate::part::{Part, Step};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
@@ -38,26 +39,83 @@ impl DiskError {
     }
 }
 
-/// How far the log has been applied, and which log it was. Also the version of the folder's format:
-/// a reader that does not know it starts again from the log.
+/// How far the log has been applied, and which log it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Position {
     pub log_created: String,
     pub applied: u64,
 }
 
-impl Message for Position {
-    const NAME: &'static str = "store-position";
+/// A position, and how many records of images, captions and tombstones there are at it. Also the
+/// version of the folder's format: a reader that does not know it starts again from the log.
+#[derive(Debug, Serialize, Deserialize)]
+struct Ledger {
+    position: Position,
+    records: u64,
 }
 
-const POSITION: &[u8] = b"position";
+impl Message for Ledger {
+    const NAME: &'static str = "store-position";
+    const VERSION: u16 = 2;
+}
 
-/// The first byte of a key says what the record is; the image's id follows.
+const LEDGER: &[u8] = b"position";
+
+/// From which position on it is known what was touched.
+const TOUCHED_SINCE: &[u8] = b"since";
+
+/// The first byte of a key says what the record is; the image's id follows. Vectors are apart from
+/// the rest, which is read whole at every start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Image = b'i' as isize,
     Captions = b'c' as isize,
     Tombstone = b't' as isize,
+    Embedding = b'v' as isize,
+    CaptionEmbeddings = b'w' as isize,
+    /// Has a position before the id: the image was put in, changed or removed with it.
+    Touched = b'j' as isize,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ImageRecord {
+    pub revision: Revision,
+    pub model: ModelId,
+    pub source: String,
+    // because: an unsaid map of JSON values is written as it is read
+    pub metadata: Metadata,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CaptionsRecord {
+    pub revision: Revision,
+    pub model: ModelId,
+    pub texts: Vec<String>,
+}
+
+/// All that is kept of an image but its vectors.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Recollection {
+    pub image: Option<ImageRecord>,
+    pub captions: Option<CaptionsRecord>,
+    pub tombstone: Option<Revision>,
+}
+
+impl Recollection {
+    pub(crate) fn state(&self) -> ImageState {
+        ImageState {
+            image: self.image.as_ref().map(|record| record.revision),
+            captions: self.captions.as_ref().map(|record| record.revision),
+            tombstone: self.tombstone,
+        }
+    }
+}
+
+/// Raw vectors of an image, `v` and `t_r`.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct RawVectors {
+    pub embedding: Option<Vec<f32>>,
+    pub captions: Vec<Vec<f32>>,
 }
 
 fn key(kind: Kind, image: ImageId) -> [u8; 17] {
@@ -66,10 +124,22 @@ fn key(kind: Kind, image: ImageId) -> [u8; 17] {
     key
 }
 
+fn touched(position: u64, image: ImageId) -> [u8; 25] {
+    let mut key = [Kind::Touched as u8; 25];
+    key[1..9].copy_from_slice(&position.to_be_bytes());
+    key[9..].copy_from_slice(image.as_bytes());
+    key
+}
+
+fn count(state: ImageState) -> u64 {
+    [state.image, state.captions, state.tombstone].iter().flatten().count() as u64
+}
+
 #[derive(Debug)]
 pub(crate) struct Disk {
     path: PathBuf,
     db: sled::Db,
+    records: AtomicU64,
     /// sled's flush leaves the data in the kernel's cache; this handle syncs it to the platter.
     file: File,
 }
@@ -89,7 +159,7 @@ impl Disk {
             }
             Ok(disk) => disk,
         };
-        match disk.position() {
+        match disk.ledger() {
             Ok(None) if disk.db.is_empty() => {
                 // because: sled takes a file that it cannot read at all for a new one
                 if existed {
@@ -97,9 +167,10 @@ impl Disk {
                 }
                 Ok((disk, 0))
             }
-            Ok(Some(position))
+            Ok(Some(Ledger { position, records }))
                 if position.log_created == log.created && position.applied <= log.last_sequence =>
             {
+                disk.records.store(records, Ordering::Relaxed);
                 Ok((disk, position.applied))
             }
             found => {
@@ -131,28 +202,40 @@ impl Disk {
             }
         };
         let file = File::open(path.join("db")).map_err(|e| failed(e.to_string()))?;
-        Ok(Self { path: path.into(), db, file })
+        Ok(Self { path: path.into(), db, file, records: AtomicU64::new(0) })
     }
 
-    fn position(&self) -> Result<Option<Position>, DiskError> {
-        let found = self.db.get(POSITION).map_err(|e| self.failed("read", e))?;
+    /// Where things that belong to this shard can be kept.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn ledger(&self) -> Result<Option<Ledger>, DiskError> {
+        let found = self.db.get(LEDGER).map_err(|e| self.failed("read", e))?;
         found
             .map(|value| decode(&value, Encoding::MessagePack).map_err(|e| self.failed("read", e)))
             .transpose()
     }
 
-    /// Writes parts that have been found to hold, each with its image's state after it, and how far
-    /// the log is applied with them; returns when all of it would survive a loss of power.
-    pub(crate) fn write(
-        &self,
-        parts: &[(Part, ImageState)],
-        position: &Position,
-    ) -> Result<(), DiskError> {
+    /// Writes parts that have been found to hold, and how far the log is applied with them; returns
+    /// when all of it would survive a loss of power.
+    pub(crate) fn write(&self, steps: &[Step], position: &Position) -> Result<(), DiskError> {
         let mut batch = sled::Batch::default();
-        for (part, after) in parts {
-            self.write_part(&mut batch, part, *after)?;
+        let mut records = self.records.load(Ordering::Relaxed);
+        for step in steps {
+            self.write_part(&mut batch, &step.part, step.after)?;
+            batch.insert(&touched(position.applied, step.part.image())[..], &[]);
+            records = records + count(step.after) - count(step.before);
         }
-        batch.insert(POSITION, self.bytes(position)?);
+        let ledger = Ledger { position: position.clone(), records };
+        let ledger = encode(&ledger, Encoding::MessagePack).map_err(|e| self.failed("write", e))?;
+        batch.insert(LEDGER, ledger);
+        self.write_batch(batch)?;
+        self.records.store(records, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn write_batch(&self, batch: sled::Batch) -> Result<(), DiskError> {
         self.db.apply_batch(batch).map_err(|e| self.failed("write", e))?;
         self.db.flush().map_err(|e| self.failed("flush", e))?;
         self.file.sync_data().map_err(|e| self.failed("sync", e))
@@ -165,61 +248,162 @@ impl Disk {
         after: ImageState,
     ) -> Result<(), DiskError> {
         let image = part.image();
+        let key = |kind| key(kind, image);
         match part {
-            Part::Image(p) => batch.insert(&key(Kind::Image, image), self.bytes(p)?),
-            Part::Captions(p) => batch.insert(&key(Kind::Captions, image), self.bytes(p)?),
+            Part::Image(p) => {
+                let record = ImageRecord {
+                    revision: p.revision,
+                    model: p.model.clone(),
+                    source: p.source.clone(),
+                    metadata: p.metadata.clone(),
+                };
+                batch.insert(&key(Kind::Image), self.bytes(&record)?);
+                batch.insert(&key(Kind::Embedding), self.bytes(&p.embedding)?);
+            }
+            Part::Captions(p) => {
+                let (texts, vectors): (Vec<_>, Vec<_>) =
+                    p.captions.iter().map(|c| (c.text.clone(), &c.embedding)).unzip();
+                let (revision, model) = (p.revision, p.model.clone());
+                let record = CaptionsRecord { revision, model, texts };
+                batch.insert(&key(Kind::Captions), self.bytes(&record)?);
+                batch.insert(&key(Kind::CaptionEmbeddings), self.bytes(&vectors)?);
+            }
             Part::Tombstone(p) => {
                 if after.image.is_none() {
-                    batch.remove(&key(Kind::Image, image));
+                    batch.remove(&key(Kind::Image));
+                    batch.remove(&key(Kind::Embedding));
                 }
                 if after.captions.is_none() {
-                    batch.remove(&key(Kind::Captions, image));
+                    batch.remove(&key(Kind::Captions));
+                    batch.remove(&key(Kind::CaptionEmbeddings));
                 }
-                batch.insert(&key(Kind::Tombstone, image), self.bytes(p)?);
+                batch.insert(&key(Kind::Tombstone), self.bytes(&p.revision)?);
             }
         }
         Ok(())
     }
 
-    fn bytes<T: Message>(&self, record: &T) -> Result<Vec<u8>, DiskError> {
-        encode(record, Encoding::MessagePack).map_err(|e| self.failed("write", e))
+    fn bytes<T: Serialize>(&self, record: &T) -> Result<Vec<u8>, DiskError> {
+        rmp_serde::to_vec(record).map_err(|e| self.failed("write", e))
     }
 
-    fn get<T: Message>(&self, kind: Kind, image: ImageId) -> Result<Option<T>, DiskError> {
+    fn read<T: DeserializeOwned>(&self, value: &[u8]) -> Result<T, DiskError> {
+        rmp_serde::from_slice(value).map_err(|e| self.failed("read", e))
+    }
+
+    fn get<T: DeserializeOwned>(&self, kind: Kind, image: ImageId) -> Result<Option<T>, DiskError> {
         let found = self.db.get(key(kind, image)).map_err(|e| self.failed("read", e))?;
-        found
-            .map(|value| decode(&value, Encoding::MessagePack).map_err(|e| self.failed("read", e)))
-            .transpose()
+        found.map(|value| self.read(&value)).transpose()
     }
 
-    pub(crate) fn image(&self, image: ImageId) -> Result<Option<ImagePart>, DiskError> {
-        self.get(Kind::Image, image)
+    pub(crate) fn recollection(&self, image: ImageId) -> Result<Recollection, DiskError> {
+        Ok(Recollection {
+            image: self.get(Kind::Image, image)?,
+            captions: self.get(Kind::Captions, image)?,
+            tombstone: self.get(Kind::Tombstone, image)?,
+        })
     }
 
-    pub(crate) fn captions(&self, image: ImageId) -> Result<Option<CaptionsPart>, DiskError> {
-        self.get(Kind::Captions, image)
+    pub(crate) fn vectors(&self, image: ImageId) -> Result<RawVectors, DiskError> {
+        let embedding = self.get(Kind::Embedding, image)?.map(|Vector(values)| values);
+        let captions: Option<Vec<Vector>> = self.get(Kind::CaptionEmbeddings, image)?;
+        let captions = captions.unwrap_or_default().into_iter().map(|Vector(values)| values);
+        Ok(RawVectors { embedding, captions: captions.collect() })
     }
 
-    /// Every part, in no particular order.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = Result<Part, DiskError>> + '_ {
-        self.db.iter().filter(|entry| !entry.as_ref().is_ok_and(|(key, _)| key == POSITION)).map(
-            |entry| {
-                let (key, value) = entry.map_err(|e| self.failed("read", e))?;
-                let read = |e: weimocir_wire::WireError| self.failed("read", e);
-                match key.first() {
-                    Some(b'i') => {
-                        Ok(Part::Image(decode(&value, Encoding::MessagePack).map_err(read)?))
-                    }
-                    Some(b'c') => {
-                        Ok(Part::Captions(decode(&value, Encoding::MessagePack).map_err(read)?))
-                    }
-                    Some(b't') => {
-                        Ok(Part::Tombstone(decode(&value, Encoding::MessagePack).map_err(read)?))
-                    }
-                    _ => Err(self.failed("read", "a record of an unknown kind")),
-                }
-            },
-        )
+    /// The captions of an image with their vectors.
+    pub(crate) fn captions(&self, image: ImageId) -> Result<Vec<CaptionVector>, DiskError> {
+        let record: Option<CaptionsRecord> = self.get(Kind::Captions, image)?;
+        let vectors: Option<Vec<Vector>> = self.get(Kind::CaptionEmbeddings, image)?;
+        let texts = record.map_or_else(Vec::new, |record| record.texts).into_iter();
+        let captions = texts.zip(vectors.unwrap_or_default());
+        Ok(captions.map(|(text, embedding)| CaptionVector { text, embedding }).collect())
+    }
+
+    /// Everything but vectors, of every image ever heard of.
+    ///
+    /// # Errors
+    /// Records that cannot be read, or fewer or more than were written.
+    pub(crate) fn recollections(&self) -> Result<HashMap<ImageId, Recollection>, DiskError> {
+        let mut images: HashMap<ImageId, Recollection> = HashMap::new();
+        let mut records = 0;
+        self.scan(Kind::Image, |image, value| {
+            images.entry(image).or_default().image = Some(self.read(value)?);
+            records += 1;
+            Ok(())
+        })?;
+        self.scan(Kind::Captions, |image, value| {
+            images.entry(image).or_default().captions = Some(self.read(value)?);
+            records += 1;
+            Ok(())
+        })?;
+        self.scan(Kind::Tombstone, |image, value| {
+            images.entry(image).or_default().tombstone = Some(self.read(value)?);
+            records += 1;
+            Ok(())
+        })?;
+        let written = self.records.load(Ordering::Relaxed);
+        if records != written {
+            let cause = format!("of {written} records it has {records}");
+            return Err(self.failed("read", cause));
+        }
+        Ok(images)
+    }
+
+    fn scan(
+        &self,
+        kind: Kind,
+        mut found: impl FnMut(ImageId, &[u8]) -> Result<(), DiskError>,
+    ) -> Result<(), DiskError> {
+        for entry in self.db.scan_prefix([kind as u8]) {
+            let (key, value) = entry.map_err(|e| self.failed("read", e))?;
+            let image = <[u8; 16]>::try_from(&key[1..]).map_err(|e| self.failed("read", e))?;
+            found(ImageId::from_bytes(image), &value)?;
+        }
+        Ok(())
+    }
+
+    /// Images that were put in, changed or removed after a position; `None` if that is forgotten.
+    pub(crate) fn touched_after(&self, position: u64) -> Result<Option<Vec<ImageId>>, DiskError> {
+        let since: u64 = match self.db.get(TOUCHED_SINCE).map_err(|e| self.failed("read", e))? {
+            Some(since) => self.read(&since)?,
+            None => 0,
+        };
+        if position < since {
+            return Ok(None);
+        }
+        let after = touched(position + 1, ImageId::from_bytes([0; 16]));
+        let keys = self.db.range(&after[..]..&[Kind::Touched as u8 + 1][..]).keys();
+        let mut images = Vec::new();
+        for key in keys {
+            let key = key.map_err(|e| self.failed("read", e))?;
+            let image = key.get(9..).unwrap_or_default();
+            let image = <[u8; 16]>::try_from(image).map_err(|e| self.failed("read", e))?;
+            images.push(ImageId::from_bytes(image));
+        }
+        Ok(Some(images))
+    }
+
+    /// Notes that images were put in again.
+    pub(crate) fn touch(&self, images: &[ImageId]) -> Result<(), DiskError> {
+        let position = self.ledger()?.map_or(0, |ledger| ledger.position.applied);
+        let mut batch = sled::Batch::default();
+        for &image in images {
+            // because: what is being saved may be of this very position, and from before this
+            batch.insert(&touched(position + 1, image)[..], &[]);
+        }
+        self.write_batch(batch)
+    }
+
+    /// Forgets what was touched up to a position.
+    pub(crate) fn forget_touched(&self, position: u64) -> Result<(), DiskError> {
+        let end = touched(position + 1, ImageId::from_bytes([0; 16]));
+        let mut batch = sled::Batch::default();
+        for key in self.db.range(&[Kind::Touched as u8][..]..&end[..]).keys() {
+            batch.remove(key.map_err(|e| self.failed("read", e))?);
+        }
+        batch.insert(TOUCHED_SINCE, self.bytes(&position)?);
+        self.write_batch(batch)
     }
 
     pub(crate) fn panicked(&self) -> DiskError {
@@ -267,23 +451,23 @@ fn set_aside(path: &Path) -> Result<(), DiskError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::HashMap;
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
-        apply,
         gallery::{
             Gallery,
             tests::{see, statements},
         },
+        load,
         part::tests::{captions, id, picture, tombstone},
         shard::Shelf,
     };
 
-    fn log(created: &str, last_sequence: u64) -> LogIdentity {
+    pub(crate) fn log(created: &str, last_sequence: u64) -> LogIdentity {
         LogIdentity { created: created.into(), last_sequence }
     }
 
@@ -294,23 +478,28 @@ mod tests {
     /// Writes the parts that hold in groups, as the log is applied.
     fn apply_in_groups(disk: &Disk, gallery: &mut Gallery, parts: &[Part], group: usize) {
         for (n, group) in parts.chunks(group).enumerate() {
-            let mut ahead = HashMap::new();
-            let mut holding = Vec::new();
-            for part in group {
-                let image = part.image();
-                let state = ahead.get(&image).copied().unwrap_or_else(|| gallery.state(image));
-                if let Some(state) = part.advance(state) {
-                    ahead.insert(image, state);
-                    holding.push((part.clone(), state));
-                }
-            }
-            disk.write(&holding, &position(n as u64 + 1)).unwrap();
-            gallery.apply(holding.into_iter().map(|(part, _)| part)).unwrap();
+            apply_group(disk, gallery, group, n as u64 + 1);
         }
     }
 
+    /// Writes the parts that hold, at one position of the log.
+    pub(crate) fn apply_group(disk: &Disk, gallery: &mut Gallery, parts: &[Part], applied: u64) {
+        let mut ahead = HashMap::new();
+        let mut holding = Vec::new();
+        for part in parts {
+            let image = part.image();
+            let before = ahead.get(&image).copied().unwrap_or_else(|| gallery.state(image));
+            if let Some(after) = part.advance(before) {
+                ahead.insert(image, after);
+                holding.push(Step { part: part.clone(), before, after });
+            }
+        }
+        disk.write(&holding, &position(applied)).unwrap();
+        gallery.apply(holding.into_iter().map(|step| step.part)).unwrap();
+    }
+
     fn reload(path: &Path) -> (Shelf, u64) {
-        apply::open(path, &log("monday", 1_000)).unwrap()
+        load::open(path, &log("monday", 1_000)).unwrap()
     }
 
     fn entries(folder: &Path) -> Vec<String> {
@@ -338,9 +527,7 @@ mod tests {
             prop_assert_eq!(see(&shelf.gallery()), see(&gallery));
             for n in 0..4 {
                 let state = gallery.state(id(n));
-                let image = shelf.disk.image(id(n)).unwrap().map(|part| part.revision);
-                let captions = shelf.disk.captions(id(n)).unwrap().map(|part| part.revision);
-                prop_assert_eq!((image, captions), (state.image, state.captions));
+                prop_assert_eq!(shelf.disk.recollection(id(n)).unwrap().state(), state);
             }
         }
     }
@@ -363,9 +550,11 @@ mod tests {
         let (folder, path) = filled();
         let (shelf, applied) = reload(&path);
         assert_eq!((applied, shelf.gallery().images(), shelf.gallery().captioned()), (2, 2, 1));
-        let kept = shelf.disk.image(id(1)).unwrap().unwrap();
-        assert_eq!((kept.source.as_str(), &kept.embedding.0[..]), ("1-1.png", &VECTOR[..]));
-        assert_eq!(shelf.disk.captions(id(2)).unwrap(), None);
+        let kept = shelf.disk.recollection(id(1)).unwrap().image.unwrap();
+        assert_eq!(kept.source, "1-1.png");
+        assert_eq!(shelf.disk.vectors(id(1)).unwrap().embedding, Some(VECTOR.to_vec()));
+        assert_eq!(shelf.disk.captions(id(1)).unwrap()[0].embedding.0, VECTOR);
+        assert_eq!(shelf.disk.captions(id(2)).unwrap(), []);
         assert_eq!(entries(folder.path()), ["shard-0"]);
     }
 
@@ -375,18 +564,21 @@ mod tests {
         let (shelf, _) = reload(&path);
         apply_in_groups(&shelf.disk, &mut shelf.gallery_mut(), &[tombstone(1, 5)], 1);
         for _ in 0..2 {
-            assert_eq!(shelf.disk.image(id(1)).unwrap(), None);
-            assert_eq!(shelf.disk.captions(id(1)).unwrap(), None);
-            assert_eq!(shelf.gallery().images(), 1);
+            assert_deleted(&shelf);
         }
         drop(shelf);
         let (shelf, _) = reload(&path);
-        assert_eq!(shelf.disk.image(id(1)).unwrap(), None);
-        assert_eq!(shelf.disk.captions(id(1)).unwrap(), None);
-        assert_eq!(shelf.gallery().images(), 1);
+        assert_deleted(&shelf);
         // an old part that comes again stays out
         apply_in_groups(&shelf.disk, &mut shelf.gallery_mut(), &[picture(1, 4, &VECTOR)], 1);
-        assert_eq!(shelf.disk.image(id(1)).unwrap(), None);
+        assert_deleted(&shelf);
+    }
+
+    fn assert_deleted(shelf: &Shelf) {
+        assert_eq!(shelf.disk.recollection(id(1)).unwrap().image, None);
+        assert_eq!(shelf.disk.vectors(id(1)).unwrap(), RawVectors::default());
+        assert_eq!(shelf.disk.captions(id(1)).unwrap(), []);
+        assert_eq!(shelf.gallery().images(), 1);
     }
 
     #[test]
@@ -395,12 +587,12 @@ mod tests {
         for other in [log("tuesday", 1_000), log("monday", 1)] {
             let (folder, path) = filled();
             let (disk, applied) = Disk::open(&path, &other).unwrap();
-            assert_eq!((applied, disk.parts().count()), (0, 0), "{other:?}");
+            assert_eq!((applied, disk.recollections().unwrap().len()), (0, 0), "{other:?}");
             assert_eq!(entries(folder.path()), ["shard-0", "shard-0.broken-1"]);
             drop(disk);
             let (kept, applied) =
                 Disk::open(&path.with_extension("broken-1"), &log("monday", 2)).unwrap();
-            assert_eq!((applied, kept.parts().count()), (2, 3));
+            assert_eq!((applied, kept.recollections().unwrap().len()), (2, 2));
         }
     }
 
@@ -429,9 +621,10 @@ mod tests {
                         if let Part::Image(part) = &mut part {
                             part.image = ImageId::of(&revision.to_be_bytes());
                         }
-                        let state = part.advance(ImageState::default()).unwrap();
+                        let before = ImageState::default();
+                        let after = part.advance(before).unwrap();
                         gallery.apply([part.clone()]).unwrap();
-                        (part, state)
+                        Step { part, before, after }
                     })
                     .collect();
                 applied += 20;
@@ -502,14 +695,17 @@ mod tests {
 
     #[test]
     fn a_record_that_cannot_be_read_sets_the_store_aside() {
-        for (key, value) in [(&b"i123"[..], &b"\xc1"[..]), (b"x", b""), (POSITION, b"\xc1")] {
+        let whole = key(Kind::Image, id(9));
+        let damaged = [(&b"i123"[..], &b""[..]), (&whole, b"\xc1"), (LEDGER, b"\xc1")];
+        for (key, value) in damaged {
             let (folder, path) = filled();
             let (disk, _) = Disk::open(&path, &log("monday", 2)).unwrap();
             disk.db.insert(key, value).unwrap();
             disk.db.flush().unwrap();
             drop(disk);
             let (shelf, applied) = reload(&path);
-            assert_eq!((applied, shelf.gallery().images(), shelf.disk.parts().count()), (0, 0, 0));
+            assert_eq!((applied, shelf.gallery().images()), (0, 0));
+            assert!(shelf.disk.recollections().unwrap().is_empty());
             assert_eq!(entries(folder.path()), ["shard-0", "shard-0.broken-1"]);
         }
     }
@@ -521,6 +717,6 @@ mod tests {
         let error = Disk::open(&path, &log("monday", 2)).unwrap_err();
         assert!(matches!(error, DiskError::InUse { .. }), "{error}");
         assert_eq!(entries(folder.path()), ["shard-0"]);
-        assert_eq!(held.parts().count(), 3);
+        assert_eq!(held.recollections().unwrap().len(), 2);
     }
 }

@@ -8,15 +8,24 @@ use weimocir_domain::{
     Candidate, CaptionSimilarity, Components, Composed, FieldError, FieldKinds, Filter,
     FilterError, ImageId, ModelId, Query, Raw,
 };
-use weimocir_index::{Entry, Fields, Index, IndexError, Learned, Prepared, Sample, Wanted};
+use weimocir_index::{
+    Anonymous, Entry, Fields, Index, IndexError, Learned, Memory, Prepared, Sample, Wanted,
+};
 use weimocir_wire::{query::ImageState, work::Metadata};
 
-use crate::part::Part;
+use crate::{
+    disk::{RawVectors, Recollection},
+    part::Part,
+};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gallery {
-    /// The vectors' model, once there is one, and the index of those of images.
-    index: Option<(ModelId, Index)>,
+    /// Where the index keeps exact vectors.
+    memory: Arc<dyn Memory>,
+    /// The model that all vectors are of, once it is known.
+    model: Option<ModelId>,
+    /// The index of the images' vectors, once there are any.
+    index: Option<Index>,
     /// Everything ever heard of, deleted images included.
     known: HashMap<ImageId, Known>,
     captioned: u64,
@@ -101,13 +110,126 @@ impl Plan {
     }
 }
 
+impl Default for Gallery {
+    fn default() -> Self {
+        Self::new(Arc::new(Anonymous))
+    }
+}
+
 impl Gallery {
+    pub(crate) fn new(memory: Arc<dyn Memory>) -> Self {
+        Self {
+            memory,
+            model: None,
+            index: None,
+            known: HashMap::new(),
+            captioned: 0,
+            fields: Fields::default(),
+            misfits: 0,
+        }
+    }
+
+    /// Knows what is recalled, but has no vectors yet.
+    pub(crate) fn recall(
+        recollections: HashMap<ImageId, Recollection>,
+        memory: Arc<dyn Memory>,
+    ) -> Self {
+        let mut gallery = Self::new(memory);
+        gallery.known.reserve(recollections.len());
+        for (image, recollection) in recollections {
+            let state = recollection.state();
+            let Recollection { image: picture, captions, .. } = recollection;
+            gallery.captioned += u64::from(picture.is_some() && captions.is_some());
+            let (models, texts) = captions.map(|record| (record.model, record.texts)).unzip();
+            let about = picture.map(|record| {
+                let about = About { source: record.source, metadata: record.metadata };
+                (record.model, Arc::new(about))
+            });
+            let (model, about) = about.unzip();
+            gallery.model = gallery.model.take().or(model).or(models);
+            let known = Known { state, about, texts: texts.map(Arc::from), waiting: Vec::new() };
+            gallery.known.insert(image, known);
+        }
+        gallery
+    }
+
+    /// Takes over an index that was saved.
+    pub(crate) fn seat(&mut self, model: ModelId, index: Index) {
+        (self.model, self.index) = (Some(model), Some(index));
+    }
+
+    /// Forgets the index, but not what is known.
+    pub(crate) fn unseat(&mut self) {
+        self.index = None;
+    }
+
+    /// Every image ever heard of.
+    pub(crate) fn known_images(&self) -> Vec<ImageId> {
+        self.known.keys().copied().collect()
+    }
+
+    /// Images whose captions are here before their pixels.
+    pub(crate) fn waiting_images(&self) -> Vec<ImageId> {
+        let waits = |known: &Known| known.about.is_none() && known.texts.is_some();
+        let waiting = self.known.iter().filter(|(_, known)| waits(known));
+        waiting.map(|(&image, _)| image).collect()
+    }
+
+    /// Puts in the vectors of images that are known already.
+    ///
+    /// # Errors
+    /// A vector is missing or has no direction; no memory.
+    pub(crate) fn put_back(
+        &mut self,
+        vectors: Vec<(ImageId, RawVectors)>,
+    ) -> Result<(), IndexError> {
+        let mut here = Vec::new();
+        for (image, vectors) in vectors {
+            let Some(known) = self.known.get_mut(&image) else { continue };
+            let texts = known.texts.as_ref().map_or(0, |texts| texts.len());
+            let RawVectors { embedding, captions } = vectors;
+            if captions.len() != texts || embedding.is_some() != known.about.is_some() {
+                return Err(IndexError::Corrupt { image });
+            }
+            let dim = embedding.as_ref().or(captions.first()).map(Vec::len);
+            if let (None, Some(dim)) = (&self.index, dim) {
+                self.index = Some(Index::with_memory(dim, Box::new(self.memory.clone()))?);
+            }
+            match embedding {
+                Some(embedding) => here.push((image, embedding, captions)),
+                None => known.waiting = captions,
+            }
+        }
+        let entries = here.iter().map(|(image, embedding, captions)| Entry {
+            image: *image,
+            embedding,
+            captions: captions.iter().map(Vec::as_slice).collect(),
+        });
+        let entries: Vec<_> = entries.collect();
+        self.index.as_mut().map_or(Ok(()), |index| index.insert(&entries))
+    }
+
+    /// Whether the index has the images that are known, with as many captions, and no others.
+    pub(crate) fn is_whole(&self) -> bool {
+        let here = self.known.iter().filter(|(_, known)| known.about.is_some());
+        let fits = |(image, known): (&ImageId, &Known)| {
+            let texts = known.texts.as_ref().map_or(0, |texts| texts.len());
+            self.index().is_some_and(|index| index.captions_of(*image) == Some(texts))
+        };
+        here.clone().count() as u64 == self.images() && here.clone().all(fits)
+    }
+
     pub(crate) fn shape(&self) -> Option<(&ModelId, usize)> {
-        self.index.as_ref().map(|(model, index)| (model, index.dim()))
+        self.indexed().map(|(model, index)| (model, index.dim()))
+    }
+
+    /// The index, and the model that its vectors are of.
+    pub(crate) fn indexed(&self) -> Option<(&ModelId, &Index)> {
+        self.model.as_ref().zip(self.index.as_ref())
     }
 
     fn index(&self) -> Option<&Index> {
-        self.index.as_ref().map(|(_, index)| index)
+        self.index.as_ref()
     }
 
     pub(crate) fn images(&self) -> u64 {
@@ -207,9 +329,10 @@ impl Gallery {
         if self.index.is_none()
             && let Some((model, dim)) = shape
         {
-            self.index = Some((model, Index::new(dim)?));
+            self.index = Some(Index::with_memory(dim, Box::new(self.memory.clone()))?);
+            self.model = Some(model);
         }
-        if let Some((_, index)) = &mut self.index {
+        if let Some(index) = &mut self.index {
             index.apply(&Plan::entries(&images), prepared)?;
         }
         for (image, held) in images {
@@ -224,7 +347,7 @@ impl Gallery {
             self.captioned += u64::from(self.is_captioned(image));
             if is_here {
                 self.read_fields(image);
-            } else if let Some((_, index)) = &mut self.index
+            } else if let Some(index) = &mut self.index
                 && let Some(row) = index.row(image)
             {
                 self.fields.remove(row);
@@ -235,9 +358,7 @@ impl Gallery {
     }
 
     /// Plans and commits at once.
-    ///
-    /// # Errors
-    /// Theirs.
+    #[cfg(test)]
     pub(crate) fn apply(
         &mut self,
         parts: impl IntoIterator<Item = Part>,
@@ -256,7 +377,7 @@ impl Gallery {
     }
 
     pub(crate) fn begin_learning(&mut self) {
-        if let Some((_, index)) = &mut self.index {
+        if let Some(index) = &mut self.index {
             index.begin_learning();
         }
     }
@@ -280,7 +401,7 @@ impl Gallery {
     /// # Errors
     /// No memory, or memory that does not hold what was written to it.
     pub(crate) fn adopt(&mut self, learned: Learned) -> Result<(), IndexError> {
-        self.index.as_mut().map_or(Ok(()), |(_, index)| index.adopt(learned))
+        self.index.as_mut().map_or(Ok(()), |index| index.adopt(learned))
     }
 
     /// The `k` closest images, or all if there are fewer, among all or those in `allowed` rows, each

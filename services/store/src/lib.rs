@@ -1,14 +1,17 @@
 //! The store worker: follows the vectors log of its shards, keeps them on disk and in memory, and
 //! answers what they hold. What a search makes of the candidates is the query worker's.
 //!
-//! `shard` wires one shard: `apply` (log to disk to memory), `disk` (sled), `gallery` (memory and
-//! scan), `serve` (questions). `delete` turns deletions into tombstones.
+//! `shard` wires one shard: `load` (disk to memory, at the start), `apply` (log to disk to memory),
+//! `disk` (sled), `saved` (the index's files beside it), `gallery` (memory and search), `serve`
+//! (questions). `delete` turns deletions into tombstones.
 
 mod apply;
 mod delete;
 mod disk;
 mod gallery;
+mod load;
 mod part;
+mod saved;
 mod serve;
 mod shard;
 

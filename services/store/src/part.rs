@@ -15,6 +15,14 @@ pub(crate) enum Part {
     Tombstone(Tombstone),
 }
 
+/// A part that holds, with its image's state before and after it.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub part: Part,
+    pub before: ImageState,
+    pub after: ImageState,
+}
+
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum PartError {
     #[error("no part of an image is published on {0}")]

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use weimocir_domain::{Candidate, ModelId, Query, TextReference};
+use roaring::RoaringBitmap;
+use weimocir_domain::{Candidate, Composed, ModelId, Query, TextReference};
 use weimocir_index::IndexError;
 use weimocir_runtime::{Asked, BusError, CancellationToken, Service};
 use weimocir_wire::{
@@ -13,8 +14,9 @@ use weimocir_wire::{
 };
 
 use crate::{
-    disk::DiskError,
-    shard::{Place, Shelf},
+    disk::{DiskError, ImageRecord},
+    gallery::Gallery,
+    shard::{BEYOND_HELP, Place, Shelf},
 };
 
 /// Candidates in one message.
@@ -69,26 +71,52 @@ async fn in_background<T: Send + 'static>(
 
 fn candidates(shelf: &Shelf, question: CandidatesQuery) -> Result<Vec<CandidatesChunk>, Refusal> {
     let query = read(&question)?;
-    let gallery = shelf.gallery();
-    check_model(gallery.shape(), &question.model, &query)?;
     let composed = query.compose(question.alpha, question.beta).map_err(invalid)?;
-    let allowed = question.filter.map(|filter| gallery.select(&filter)).transpose();
+    let found = shelf.healing(|gallery| match admit(gallery, &question, &query) {
+        Ok(allowed) => find(gallery, &question, (&query, &composed), allowed.as_ref()).map(Ok),
+        Err(refusal) => Ok(Err(refusal)),
+    });
+    let Found { candidates, model, images } = found.map_err(unsound)??;
+    Ok(pieces(candidates, model, images))
+}
+
+/// The rows that the question's filter lets through, if it has one.
+fn admit(
+    gallery: &Gallery,
+    question: &CandidatesQuery,
+    query: &Query,
+) -> Result<Option<RoaringBitmap>, Refusal> {
+    check_model(gallery.shape(), &question.model, query)?;
+    let allowed = question.filter.as_ref().map(|filter| gallery.select(filter)).transpose();
     // because: the query worker has checked it, so what is wrong here is not known here yet
-    let allowed = allowed.map_err(|e| {
+    allowed.map_err(|e| {
         let message = format!("the shard does not know the filter's fields yet: {e}");
         Refusal::new(RefusalCode::Unavailable, message)
-    })?;
-    let found = gallery.search(&composed, question.k, &question.exclude, allowed.as_ref());
-    let mut found = found.map_err(unsound)?;
+    })
+}
+
+struct Found {
+    candidates: Vec<Candidate>,
+    model: Option<ModelId>,
+    /// How many there were to choose from.
+    images: u64,
+}
+
+fn find(
+    gallery: &Gallery,
+    question: &CandidatesQuery,
+    (query, composed): (&Query, &Composed),
+    allowed: Option<&RoaringBitmap>,
+) -> Result<Found, IndexError> {
+    let mut candidates = gallery.search(composed, question.k, &question.exclude, allowed)?;
     if question.explain {
-        for candidate in &mut found {
-            candidate.components = gallery.components(&query, candidate.image).map_err(unsound)?;
+        for candidate in &mut candidates {
+            candidate.components = gallery.components(query, candidate.image)?;
         }
     }
     let model = gallery.shape().map(|(model, _)| model.clone());
-    let images = allowed.map_or_else(|| gallery.images(), |rows| rows.len());
-    drop(gallery);
-    Ok(pieces(found, model, images))
+    let images = allowed.map_or_else(|| gallery.images(), RoaringBitmap::len);
+    Ok(Found { candidates, model, images })
 }
 
 fn pieces(mut found: Vec<Candidate>, model: Option<ModelId>, images: u64) -> Vec<CandidatesChunk> {
@@ -120,9 +148,9 @@ fn read(question: &CandidatesQuery) -> Result<Query, Refusal> {
     .map_err(invalid)
 }
 
-/// Memory that is not sound: the shard is missing from the answer, which a person should know.
+/// Neither memory nor disk is sound: the shard is missing from the answer, which a person should know.
 fn unsound(error: IndexError) -> Refusal {
-    tracing::error!(%error, "a search failed: the shard should be restarted, and reads its disk anew then");
+    tracing::error!(%error, "a search failed: {BEYOND_HELP}");
     Refusal::new(RefusalCode::Internal, error.to_string())
 }
 
@@ -160,19 +188,15 @@ fn record(
     query: RecordQuery,
 ) -> Result<Record, Refusal> {
     let internal = |e: DiskError| Refusal::new(RefusalCode::Internal, e.to_string());
-    let part = shelf.disk.image(query.image).map_err(internal)?.ok_or_else(|| {
-        let message = format!("there is no image {} in the collection `{collection}`", query.image);
+    let image = query.image;
+    let unknown = || {
+        let message = format!("there is no image {image} in the collection `{collection}`");
         Refusal::new(RefusalCode::UnknownImage, message)
-    })?;
-    let captions = shelf.disk.captions(query.image).map_err(internal)?;
-    Ok(Record {
-        collection,
-        image: part.image,
-        revision: part.revision,
-        model: part.model,
-        embedding: part.embedding,
-        captions: captions.map_or_else(Vec::new, |part| part.captions),
-        source: part.source,
-        metadata: part.metadata,
-    })
+    };
+    let held = shelf.disk.recollection(image).map_err(internal)?.image.ok_or_else(unknown)?;
+    let embedding = shelf.disk.vectors(image).map_err(internal)?.embedding.ok_or_else(unknown)?;
+    let captions = shelf.disk.captions(image).map_err(internal)?;
+    let ImageRecord { revision, model, source, metadata } = held;
+    let embedding = Vector(embedding);
+    Ok(Record { collection, image, revision, model, embedding, captions, source, metadata })
 }

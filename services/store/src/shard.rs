@@ -2,15 +2,24 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Instant,
 };
 
 use anyhow::Context;
 use tokio::sync::watch;
-use weimocir_domain::{Collection, FieldKinds, Shard};
+use weimocir_domain::{Collection, FieldKinds, ImageId, Shard};
+use weimocir_index::IndexError;
 use weimocir_runtime::{Bus, CancellationToken, Service, ShardLog};
 
-use crate::{StoreArgs, apply, disk::Disk, gallery::Gallery, serve};
+use crate::{
+    StoreArgs, apply,
+    disk::{Disk, DiskError},
+    gallery::Gallery,
+    load,
+    saved::Saved,
+    serve,
+};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
@@ -30,11 +39,84 @@ impl Place {
 pub(crate) struct Shelf {
     pub disk: Disk,
     gallery: RwLock<Gallery>,
+    saved: Mutex<Saved>,
 }
 
+/// Rows that are looked through for damage at once.
+// because: a few milliseconds' reading
+const HEALED: u32 = 1 << 11;
+
+/// What a person can do when neither memory nor disk is sound.
+pub(crate) const BEYOND_HELP: &str =
+    "stop the store and move the shard's folder away: it is made anew from the log then";
+
 impl Shelf {
-    pub(crate) fn new(disk: Disk, gallery: Gallery) -> Self {
-        Self { disk, gallery: RwLock::new(gallery) }
+    pub(crate) fn new(disk: Disk, gallery: Gallery, saved: Saved) -> Self {
+        Self { disk, gallery: RwLock::new(gallery), saved: Mutex::new(saved) }
+    }
+
+    /// Held while the index is being saved.
+    pub(crate) fn saved(&self) -> MutexGuard<'_, Saved> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the gallery, and again after every image whose vectors turn out to be damaged was put in
+    /// anew from the disk.
+    pub(crate) fn healing<T>(
+        &self,
+        mut ask: impl FnMut(&Gallery) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        let mut healed = None;
+        loop {
+            let answer = ask(&self.gallery());
+            match answer {
+                // because: one that is damaged again at once is beyond help
+                Err(IndexError::Corrupt { image }) if healed != Some(image) => {
+                    self.heal(image)?;
+                    healed = Some(image);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Puts in anew what is damaged around an image.
+    // because: where one record is damaged, others of its file are likely to be
+    fn heal(&self, image: ImageId) -> Result<(), IndexError> {
+        let row = self.gallery().indexed().and_then(|(_, index)| index.row(image));
+        // because: one that was removed meanwhile is damaged no more
+        row.map_or(Ok(()), |row| self.heal_rows(row - row % HEALED))
+    }
+
+    fn heal_rows(&self, start: u32) -> Result<(), IndexError> {
+        let damaged = match self.gallery().indexed() {
+            Some((_, index)) => index.damaged(start..start + HEALED),
+            None => return Ok(()),
+        };
+        let Some(&first) = damaged.first() else { return Ok(()) };
+        tracing::error!(images = damaged.len(), %first, "vectors in memory are not what was stored; reading them from the disk again");
+        let read = |&image: &ImageId| Ok((image, self.disk.vectors(image)?));
+        let vectors = self.disk.touch(&damaged).and_then(|()| damaged.iter().map(read).collect());
+        let vectors = vectors.map_err(|error: DiskError| {
+            tracing::error!(%error, "the disk cannot help");
+            IndexError::Corrupt { image: first }
+        })?;
+        self.gallery_mut().put_back(vectors)
+    }
+
+    /// Reads all vectors, and heals what is damaged.
+    fn read_through(&self, shutdown: &CancellationToken) -> Result<(), IndexError> {
+        let rows = self.gallery().indexed().map_or(0, |(_, index)| index.rows());
+        for start in (0..rows).step_by(HEALED as usize) {
+            if shutdown.is_cancelled() {
+                break;
+            }
+            let began = Instant::now();
+            self.heal_rows(start)?;
+            // because: searches need the processor and the disk as well
+            std::thread::sleep(began.elapsed());
+        }
+        Ok(())
     }
 
     // because: a change that fails half-way ends the worker, which reads its disk anew
@@ -59,7 +141,7 @@ pub(crate) async fn run(
     let (folder, identity) = (place.folder(), log.identity());
     let declared = fields.borrow_and_update().clone();
     let (shelf, applied) = tokio::task::spawn_blocking(move || {
-        let (shelf, applied) = apply::open(&folder, &identity)?;
+        let (shelf, applied) = load::open(&folder, &identity)?;
         shelf.gallery_mut().declare(&declared);
         anyhow::Ok((Arc::new(shelf), applied))
     })
@@ -72,12 +154,23 @@ pub(crate) async fn run(
 
     // because: a search would take what is here for all there is; until then another store of this
     // shard answers, or the answer says that the shard is missing
-    let mut follower = apply::Follower::new(bus, log, shelf.clone(), shutdown.clone());
+    let mut follower = apply::Follower::new(bus, log, (shelf.clone(), applied), shutdown.clone());
     follower.catch_up().await?;
     follower.learn_first().await?;
     serve::start(&place, &shelf, &service, &shutdown).await?;
     tracing::info!(%collection, %shard, images = shelf.gallery().images(), "shard serves");
-    tokio::try_join!(follower.run(), follow_fields(fields, shelf, shutdown))?;
+    let reading = read_through(shelf.clone(), shutdown.clone());
+    tokio::try_join!(follower.run(), follow_fields(fields, shelf, shutdown), reading)?;
+    Ok(())
+}
+
+/// Has all vectors read once, so that damage is found before a search does.
+async fn read_through(shelf: Arc<Shelf>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let read = tokio::task::spawn_blocking(move || shelf.read_through(&shutdown));
+    if let Err(error) = read.await.context("the reader of vectors died")? {
+        // because: searches that do not meet the image are right without it
+        tracing::error!(%error, "{BEYOND_HELP}");
+    }
     Ok(())
 }
 

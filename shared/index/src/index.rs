@@ -1,7 +1,7 @@
 //! The gallery that lives: images come, are replaced, gain captions and go, and every search sees all
 //! changes that were applied before it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -180,6 +180,24 @@ impl Index {
     /// The row of an image: stable until the image is removed.
     pub fn row(&self, image: ImageId) -> Option<u32> {
         self.by_image.get(&image).copied()
+    }
+
+    /// How many captions an image has.
+    pub fn captions_of(&self, image: ImageId) -> Option<usize> {
+        self.row(image).map(|row| self.rows[row as usize].captions.count as usize)
+    }
+
+    /// Rows that there are, those without an image among them.
+    pub fn rows(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    /// The images of some rows whose exact vectors are not what was stored.
+    pub fn damaged(&self, rows: Range<u32>) -> Vec<ImageId> {
+        let rows = rows.start..rows.end.min(self.rows());
+        let rows = rows.into_par_iter().filter(|&row| self.is_live(row));
+        let damaged = rows.filter(|&row| self.exact_row(row).is_err());
+        damaged.map(|row| self.rows[row as usize].image).collect()
     }
 
     /// An image's raw embedding and its captions.

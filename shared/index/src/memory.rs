@@ -1,6 +1,6 @@
 //! Memory that grows by pieces and never moves: a gallery of millions is not copied when it grows.
 
-use std::{io, ops::Range};
+use std::{io, ops::Range, sync::Arc};
 
 use memmap2::MmapMut;
 
@@ -32,6 +32,12 @@ impl Memory for Anonymous {
             tracing::debug!(%error, "no huge pages");
         }
         Ok(memory)
+    }
+}
+
+impl<M: Memory + ?Sized> Memory for Arc<M> {
+    fn piece(&self, number: usize, bytes: usize) -> io::Result<MmapMut> {
+        (**self).piece(number, bytes)
     }
 }
 

@@ -1,0 +1,96 @@
+//! From disk to memory: what a shard knows at its start.
+
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    time::Instant,
+};
+
+use weimocir_domain::ImageId;
+use weimocir_index::IndexError;
+use weimocir_runtime::LogIdentity;
+
+use crate::{
+    disk::{Disk, DiskError},
+    gallery::Gallery,
+    saved::{Restored, Saved},
+    shard::Shelf,
+};
+
+/// Images that are put in at once.
+const GROUP: usize = 1_000;
+
+/// Opens the folder and loads what it holds; returns how far the log was applied. A folder with a
+/// record that cannot be read is set aside and begun anew.
+///
+/// # Errors
+/// The folder is in use, or cannot be made; there is no memory.
+pub(crate) fn open(folder: &Path, log: &LogIdentity) -> Result<(Shelf, u64), DiskError> {
+    let (disk, applied) = Disk::open(folder, log)?;
+    // because: sled panics on some damaged files, and only when it reads them
+    let loaded = catch_unwind(AssertUnwindSafe(|| load(&disk, log, applied)));
+    match loaded.unwrap_or_else(|_| Err(disk.panicked())) {
+        Ok((gallery, saved)) => Ok((Shelf::new(disk, gallery, saved), applied)),
+        Err(error @ DiskError::Index(IndexError::Memory { .. })) => Err(error),
+        Err(error) => {
+            tracing::error!(%error, "the store cannot be read; rebuilding from the log");
+            let disk = disk.begin_anew()?;
+            let saved = beside(&disk, log);
+            Ok((Shelf::new(disk, Gallery::new(saved.memory()), saved), 0))
+        }
+    }
+}
+
+fn beside(disk: &Disk, log: &LogIdentity) -> Saved {
+    Saved::new(disk.path().join("index"), &log.created)
+}
+
+fn load(disk: &Disk, log: &LogIdentity, applied: u64) -> Result<(Gallery, Saved), DiskError> {
+    let mut saved = beside(disk, log);
+    let (recollections, restored) = rayon::join(|| disk.recollections(), || saved.load(applied));
+    let mut gallery = Gallery::recall(recollections?, saved.memory());
+    if let Some(restored) = restored {
+        if restore(&mut gallery, disk, restored)? {
+            return Ok((gallery, saved));
+        }
+        tracing::error!("the saved index does not fit the store; making it anew from the vectors");
+        gallery.unseat();
+    }
+    // because: an index that is made anew writes over the files of the one before
+    saved.discard()?;
+    let images = gallery.known_images();
+    put_back(&mut gallery, disk, &images)?;
+    Ok((gallery, saved))
+}
+
+/// Brings the index to where sled is; says whether it then holds what sled does.
+fn restore(gallery: &mut Gallery, disk: &Disk, restored: Restored) -> Result<bool, DiskError> {
+    let Restored { model, mut index, applied, lost } = restored;
+    let Some(touched) = disk.touched_after(applied)? else { return Ok(false) };
+    let touched: HashSet<ImageId> = touched.into_iter().chain(lost).collect();
+    for &image in &touched {
+        index.remove(image);
+    }
+    gallery.seat(model, index);
+    let images: Vec<ImageId> = touched.into_iter().collect();
+    put_back(gallery, disk, &images)?;
+    // because: images that wait for their pixels have vectors, and no row
+    let waiting = gallery.waiting_images();
+    put_back(gallery, disk, &waiting)?;
+    Ok(gallery.is_whole())
+}
+
+fn put_back(gallery: &mut Gallery, disk: &Disk, images: &[ImageId]) -> Result<(), DiskError> {
+    let mut told = Instant::now();
+    for (n, group) in images.chunks(GROUP).enumerate() {
+        let read = |&image: &ImageId| Ok((image, disk.vectors(image)?));
+        let vectors = group.iter().map(read).collect::<Result<Vec<_>, DiskError>>()?;
+        gallery.put_back(vectors)?;
+        if told.elapsed().as_secs() >= 5 {
+            tracing::info!(done = (n + 1) * GROUP, of = images.len(), "putting images in");
+            told = Instant::now();
+        }
+    }
+    Ok(())
+}
