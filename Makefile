@@ -99,6 +99,10 @@ bench-index: .build/peers-python build ## Measure search beside FAISS and usearc
 	@target/release/bench-index --python "$$(cat $<)"
 	@rm -rf .build/bench-index
 
+.PHONY: bench-store
+bench-store: .build/nats.done build ## Measure a store of a million images: start, memory, and what kills lose (half an hour; 60 GB of disk)
+	@target/release/bench-store
+
 .PHONY: bench-retrieval
 bench-retrieval: .build/nats.done build ## Measure recall on the held-out catalogue, through the pipeline
 	@target/release/bench-retrieval

@@ -79,7 +79,11 @@ impl Outcome {
 impl Pipeline {
     /// A nats-server and nothing else.
     pub async fn bare() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
+        Self::bare_in(tempfile::tempdir()?).await
+    }
+
+    /// A nats-server and nothing else, with everything in this folder.
+    pub async fn bare_in(folder: TempDir) -> anyhow::Result<Self> {
         let server = NatsServer::start(&nats_server()?, &folder.path().join("nats"), None).await?;
         Ok(Self { url: server.url().to_owned(), server: Mutex::new(Some(server)), folder })
     }
@@ -226,6 +230,11 @@ impl Worker {
         self.kind
     }
 
+    /// Its process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// SIGKILL.
     pub async fn kill(mut self) -> anyhow::Result<()> {
         Ok(self.child.kill().await?)
@@ -235,7 +244,7 @@ impl Worker {
     pub async fn stop(mut self) -> anyhow::Result<i32> {
         let Some(id) = self.child.id() else { bail!("{} ended by itself", self.kind.name()) };
         ensure!(Command::new("kill").args(["-TERM", &id.to_string()]).status().await?.success());
-        let status = tokio::time::timeout(Duration::from_secs(40), self.child.wait()).await;
+        let status = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
         Ok(status.context("it does not stop")??.code().unwrap_or(-1))
     }
 

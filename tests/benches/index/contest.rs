@@ -2,12 +2,12 @@
 //! ratios are taken within a round, and their median counts.
 
 use std::time::{Duration, Instant};
+use weimocir_tests::mixture::Query;
 
 use crate::{
     Case,
     gallery::Gallery,
     median,
-    mixture::Query,
     ours::{Mode, Ours},
     peers::{Peer, Peers},
     probe::Probe,

@@ -9,11 +9,9 @@ use std::{
 
 use anyhow::Context;
 use rayon::prelude::*;
+use weimocir_tests::mixture::{CAPTIONS, Image, Mixture, Query, unit};
 
-use crate::{
-    mixture::{CAPTIONS, Image, Mixture, Query, unit},
-    truth::Truth,
-};
+use crate::truth::Truth;
 
 /// Images made at once. because: larger blocks take their memory from the system anew each time
 const BLOCK: usize = 1_024;

@@ -4,7 +4,6 @@
 
 mod contest;
 mod gallery;
-mod mixture;
 mod ours;
 mod peers;
 mod probe;
@@ -119,7 +118,7 @@ impl Plan {
 
     /// Bytes of the rows, the images and the captions.
     fn held(self) -> usize {
-        4 * self.rows * self.dim * (2 + 1 + mixture::CAPTIONS)
+        4 * self.rows * self.dim * (2 + 1 + weimocir_tests::mixture::CAPTIONS)
     }
 
     /// What is not measured, for the reader of the table.

@@ -10,11 +10,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use roaring::RoaringBitmap;
 use weimocir_domain::{Beta, Composed, ImageId, WeightError};
 use weimocir_index::{Entry, Found, Guarantee, Index, Wanted};
+use weimocir_tests::mixture::{Image, Query};
 
-use crate::{
-    gallery::Gallery,
-    mixture::{Image, Query},
-};
+use crate::gallery::Gallery;
 
 /// Images made and put in at once.
 const BLOCK: usize = 4_096;

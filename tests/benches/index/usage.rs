@@ -8,11 +8,11 @@ use std::{
 };
 
 use roaring::RoaringBitmap;
+use weimocir_tests::mixture::{Image, Query};
 
 use crate::{
     gallery::Gallery,
     median,
-    mixture::{Image, Query},
     ours::{Mode, Ours},
     truth::Truth,
 };

@@ -18,7 +18,7 @@
 
 use rayon::prelude::*;
 
-pub(crate) const CAPTIONS: usize = 3;
+pub const CAPTIONS: usize = 3;
 const CLUSTERS: usize = 4_000;
 const PUBLISHED: (f32, f32) = (0.8, 0.1);
 /// Queries look here for their images, past every gallery.
@@ -26,14 +26,14 @@ const UNSEEN: u64 = 1 << 40;
 
 /// A gallery image and its captions: raw vectors of length d.
 #[derive(Debug)]
-pub(crate) struct Image {
-    pub(crate) embedding: Vec<f32>,
-    pub(crate) captions: [Vec<f32>; CAPTIONS],
+pub struct Image {
+    pub embedding: Vec<f32>,
+    pub captions: [Vec<f32>; CAPTIONS],
 }
 
 impl Image {
     /// `[N(v); t̄]` with `t̄ = mean_r N(t_r)`.
-    pub(crate) fn row(&self) -> Vec<f32> {
+    pub fn row(&self) -> Vec<f32> {
         let mut row = unit(&self.embedding);
         let captions = self.captions.each_ref().map(|caption| unit(caption));
         let sum = |i: usize| captions.iter().map(|caption| caption[i]).sum::<f32>();
@@ -44,22 +44,22 @@ impl Image {
 
 /// A query's raw vectors of length d, and its weights.
 #[derive(Debug)]
-pub(crate) struct Query {
-    pub(crate) reference: Image,
-    pub(crate) modifier: Vec<f32>,
-    pub(crate) alpha: f32,
-    pub(crate) beta: f32,
+pub struct Query {
+    pub reference: Image,
+    pub modifier: Vec<f32>,
+    pub alpha: f32,
+    pub beta: f32,
 }
 
 impl Query {
     /// `q = N((1-α)·v_ref + α·m)`, shape `[d]`.
-    pub(crate) fn composed(&self) -> Vec<f32> {
+    pub fn composed(&self) -> Vec<f32> {
         let both = self.reference.embedding.iter().zip(&self.modifier);
         unit(&both.map(|(v, m)| (1.0 - self.alpha) * v + self.alpha * m).collect::<Vec<_>>())
     }
 
     /// `[(1-β)q; βq]`, whose product with an image's row is the score.
-    pub(crate) fn folded(&self) -> Vec<f32> {
+    pub fn folded(&self) -> Vec<f32> {
         let q = self.composed();
         let (image, text) = (1.0 - self.beta, self.beta);
         q.iter().map(|x| x * image).chain(q.iter().map(|x| x * text)).collect()
@@ -67,7 +67,7 @@ impl Query {
 }
 
 #[derive(Debug)]
-pub(crate) struct Mixture {
+pub struct Mixture {
     dim: usize,
     spectrum: Vec<f32>,
     centres: Vec<f32>,
@@ -79,7 +79,7 @@ pub(crate) struct Mixture {
 impl Mixture {
     /// # Panics
     /// Where `dim` is odd or less than 256.
-    pub(crate) fn new(dim: usize) -> Self {
+    pub fn new(dim: usize) -> Self {
         assert!(dim.is_multiple_of(2) && dim >= 256, "no mixture of {dim} dimensions");
         let mut random = Random::of(dim as u64, 0);
         let spectrum =
@@ -96,11 +96,11 @@ impl Mixture {
         Self { dim, spectrum, centres, rotation, image_mean, text_mean }
     }
 
-    pub(crate) fn dim(&self) -> usize {
+    pub fn dim(&self) -> usize {
         self.dim
     }
 
-    pub(crate) fn image(&self, n: u64) -> Image {
+    pub fn image(&self, n: u64) -> Image {
         let mut random = Random::of(self.dim as u64, n + 1);
         let cluster = (random.uniform().powi(2) * CLUSTERS as f32) as usize;
         let centre = &self.centres[cluster.min(CLUSTERS - 1) * self.dim..][..self.dim];
@@ -116,11 +116,11 @@ impl Mixture {
     }
 
     /// Images `first..first + count`, made on all threads.
-    pub(crate) fn images(&self, first: usize, count: usize) -> Vec<Image> {
+    pub fn images(&self, first: usize, count: usize) -> Vec<Image> {
         (first..first + count).into_par_iter().map(|n| self.image(n as u64)).collect()
     }
 
-    pub(crate) fn query(&self, n: usize) -> Query {
+    pub fn query(&self, n: usize) -> Query {
         let mut random = Random::of(self.dim as u64 ^ UNSEEN, n as u64);
         let (alpha, beta) = match n % 2 {
             0 => PUBLISHED,
@@ -151,7 +151,7 @@ fn sum<const N: usize>(parts: [(f32, &[f32]); N]) -> Vec<f32> {
 }
 
 /// N(x).
-pub(crate) fn unit(x: &[f32]) -> Vec<f32> {
+pub fn unit(x: &[f32]) -> Vec<f32> {
     let norm = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt() as f32;
     x.iter().map(|x| x / norm).collect()
 }
