@@ -395,12 +395,15 @@ struct Pieces {
 
 impl Memory for Pieces {
     fn piece(&self, number: usize, bytes: usize) -> io::Result<MmapMut> {
-        std::fs::create_dir_all(&self.folder)?;
         let path = self.folder.join(format!("{PIECE}{number}"));
-        let mut options = File::options();
-        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-        reserve(&file, bytes as u64)?;
-        map(&file, bytes)
+        let open = || {
+            std::fs::create_dir_all(&self.folder)?;
+            let mut options = File::options();
+            let file = options.read(true).write(true).create(true).truncate(false).open(&path)?;
+            reserve(&file, bytes as u64)?;
+            map(&file, bytes)
+        };
+        open().map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
     }
 }
 

@@ -51,6 +51,6 @@ pub enum IndexError {
     Corrupt { image: ImageId },
     #[error("what is said of an index does not fit together: {0}")]
     Foreign(String),
-    #[error("no memory for {bytes} bytes: {cause}")]
+    #[error("no room for {bytes} bytes: {cause}")]
     Memory { bytes: usize, cause: String },
 }
