@@ -30,6 +30,9 @@ const GROUP: usize = 500;
 // a few times their own size
 const UNSAVED: u64 = 1 << 15;
 const SHARE: u64 = 16;
+/// Time between two savings at least.
+// because: one that fails would fail again at once
+const PAUSE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 10 });
 
 /// Brings a shard's disk and memory up to the log.
 pub(crate) struct Follower {
@@ -40,6 +43,7 @@ pub(crate) struct Follower {
     learning: Option<JoinHandle<Result<(), IndexError>>>,
     learning_is_due: bool,
     saving: Option<JoinHandle<()>>,
+    saved_at: Option<Instant>,
     /// Entries applied since the index was saved.
     unsaved: u64,
     /// How far the log is applied.
@@ -61,6 +65,7 @@ impl Follower {
             learning: None,
             learning_is_due: true,
             saving: None,
+            saved_at: None,
             unsaved: 0,
             applied,
         }
@@ -114,7 +119,8 @@ impl Follower {
 
     /// Has the index saved beside all else, when much has changed since it was last.
     async fn save_beside(&mut self) -> anyhow::Result<()> {
-        if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+        let just_saved = self.saved_at.is_some_and(|at| at.elapsed() < PAUSE);
+        if just_saved || self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
             return Ok(());
         }
         self.finish_saving().await?;
@@ -135,7 +141,7 @@ impl Follower {
         let (shelf, applied) = (self.shelf.clone(), self.applied);
         let moment = tokio::task::spawn_blocking(move || Moment::of(&shelf.gallery(), applied));
         let Some(moment) = moment.await.context("the saver died")? else { return Ok(()) };
-        self.unsaved = 0;
+        (self.unsaved, self.saved_at) = (0, Some(Instant::now()));
         let shelf = self.shelf.clone();
         self.saving = Some(tokio::task::spawn_blocking(move || save(&shelf, moment)));
         Ok(())

@@ -2,10 +2,8 @@
 //! What a filter means is `weimocir-domain`'s; which rows are live, and what is done with those that
 //! match, is the caller's.
 //!
-//! `words` is the index of keywords and booleans, `numbers` of everything that has an order, `bytes`
-//! how both are kept in a file.
+//! `words` is the index of keywords and booleans, `numbers` of everything that has an order.
 
-mod bytes;
 mod numbers;
 #[cfg(test)]
 mod tests;
@@ -19,12 +17,11 @@ use weimocir_domain::{
     Condition, FieldError, FieldKind, FieldKinds, FieldValue, Filter, FilterError,
 };
 
-pub use bytes::FieldsError;
 use numbers::Numbers;
 use words::Words;
 
 /// The declared fields of all rows. Rows are numbered from 0, without large gaps.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Fields {
     kinds: FieldKinds,
     /// Every row, also one that has no field at all: `not` is the complement over these.
@@ -32,7 +29,7 @@ pub struct Fields {
     columns: BTreeMap<String, Column>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 enum Column {
     Words(Words),
     Numbers(Numbers),
@@ -187,7 +184,6 @@ fn number(value: &FieldValue) -> Option<u64> {
 }
 
 /// Where what is known of each row is kept: the page, and the place on it.
-// because: one row far away, as damaged bytes may have it, must not cost gigabytes
 fn place(row: u32) -> (usize, usize) {
     ((row >> 16) as usize, (row & 0xffff) as usize)
 }

@@ -24,7 +24,7 @@ mod vectors;
 use weimocir_domain::ImageId;
 
 pub use basis::Basis;
-pub use filter::{Fields, FieldsError};
+pub use filter::Fields;
 pub use index::{Entry, Footprint, Index, LEARN, Learned, MOST_DIM, Prepared, Sample};
 pub use memory::{Anonymous, Memory};
 pub use saved::{Restoring, Table};

@@ -229,47 +229,17 @@ proptest! {
                 }
             }
         }
-        let read = Fields::from_bytes(&fields.to_bytes()).unwrap();
-        prop_assert_eq!(&read, &fields);
-        let mut anew = Fields::new(&kinds());
-        for (row, document) in &held {
-            anew.insert(*row, &metadata(document));
-        }
-        prop_assert_eq!(&anew.to_bytes(), &fields.to_bytes());
-
         for asked in asked {
             let expected: Vec<u32> =
                 held.iter().filter(|(_, d)| asked.met_by(d)).map(|(row, _)| *row).collect();
             match fields.select(&filter(asked.json())) {
                 Ok(found) => {
                     prop_assert_eq!(found.iter().collect::<Vec<_>>(), expected);
-                    prop_assert_eq!(read.select(&filter(asked.json())).unwrap(), found);
                 }
                 Err(error) => {
                     prop_assert!(matches!(error, FilterError::EmptyRange { .. }), "{}", error);
                 }
             }
-        }
-    }
-
-    #[test]
-    fn no_bytes_make_it_panic(
-        documents in prop::collection::vec(document(), 0..5),
-        (place, to) in (any::<prop::sample::Index>(), any::<u8>()),
-        cut in any::<prop::sample::Index>(),
-    ) {
-        let mut fields = Fields::new(&kinds());
-        for (row, document) in (0..).zip(&documents) {
-            fields.insert(row, &metadata(document));
-        }
-        let mut bytes = fields.to_bytes();
-        let cut = cut.index(bytes.len());
-        prop_assert!(Fields::from_bytes(&bytes[..cut]).is_err());
-        let place = place.index(bytes.len());
-        bytes[place] = to;
-        if let Ok(mut read) = Fields::from_bytes(&bytes) {
-            read.insert(0, &metadata(&Document::from_iter(FIELDS.map(|(field, _)| (field, vec![])))));
-            read.remove(0);
         }
     }
 }
@@ -293,16 +263,6 @@ fn fields_that_are_not_declared_are_not_asked_for() {
     let fields = Fields::new(&FieldKinds::default());
     let error = fields.select(&filter(json!({ "field": "size", "is": 1 }))).unwrap_err();
     assert!(matches!(error, FilterError::UnknownField { .. }), "{error}");
-}
-
-#[test]
-fn bytes_of_another_kind_or_version_are_refused() {
-    let mut bytes = Fields::new(&kinds()).to_bytes();
-    assert!(matches!(Fields::from_bytes(b"PK\x03\x04"), Err(FieldsError::Foreign)));
-    let longer = [&bytes[..], b"x"].concat();
-    assert!(matches!(Fields::from_bytes(&longer), Err(FieldsError::Damaged(_))));
-    bytes[4] = 9;
-    assert!(matches!(Fields::from_bytes(&bytes), Err(FieldsError::Version { found: 9 })));
 }
 
 /// Measures: `cargo test --release -p weimocir-index -- --ignored --nocapture million`.

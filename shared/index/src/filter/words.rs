@@ -40,13 +40,6 @@ impl Words {
         }
     }
 
-    /// All rows of a word that is not here yet.
-    pub(super) fn insert_word(&mut self, text: &str, rows: RoaringBitmap) {
-        let id = self.id(text);
-        rows.iter().for_each(|row| self.note(row, id));
-        self.words[id as usize] = Some(Word { text: text.into(), rows });
-    }
-
     fn id(&mut self, text: &str) -> u32 {
         if let Some(&id) = self.ids.get(text) {
             return id;
@@ -119,26 +112,11 @@ impl Words {
         self.words[id as usize].as_ref().map(|word| &word.rows)
     }
 
-    /// Every word with its rows, in ascending order.
-    pub(super) fn sorted(&self) -> Vec<(&str, &RoaringBitmap)> {
-        let mut all: Vec<_> =
-            self.words.iter().flatten().map(|word| (&*word.text, &word.rows)).collect();
-        all.sort_unstable_by_key(|(text, _)| *text);
-        all
-    }
-
     pub(super) fn bytes(&self) -> usize {
         let words = self.words.iter().flatten();
         let words = words.map(|word| bitmap_bytes(&word.rows) + word.text.len() + 64);
         let more = self.more.values().map(|ids| ids.capacity() * size_of::<u32>() + 40);
         let first = self.first.iter().map(|page| page.capacity() * size_of::<u32>() + 24);
         words.sum::<usize>() + more.sum::<usize>() + first.sum::<usize>() + bitmap_bytes(&self.rows)
-    }
-}
-
-/// The same words of the same rows, whatever ids they were given.
-impl PartialEq for Words {
-    fn eq(&self, other: &Self) -> bool {
-        self.sorted() == other.sorted()
     }
 }
