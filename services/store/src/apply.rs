@@ -31,8 +31,8 @@ const GROUP: usize = 500;
 const UNSAVED: u64 = 1 << 15;
 const SHARE: u64 = 16;
 /// Time between two savings at least.
-// because: one that fails would fail again at once
-const PAUSE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 10 });
+// because: one that fails would fail again at once, and is given six times as long
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Brings a shard's disk and memory up to the log.
 pub(crate) struct Follower {
@@ -42,8 +42,9 @@ pub(crate) struct Follower {
     pub shutdown: CancellationToken,
     learning: Option<JoinHandle<Result<(), IndexError>>>,
     learning_is_due: bool,
-    saving: Option<JoinHandle<()>>,
-    saved_at: Option<Instant>,
+    /// How many entries are being saved, and whether they were.
+    saving: Option<(u64, JoinHandle<bool>)>,
+    next_saving: Instant,
     /// Entries applied since the index was saved.
     unsaved: u64,
     /// How far the log is applied.
@@ -54,7 +55,7 @@ impl Follower {
     pub(crate) fn new(
         bus: Bus,
         log: ShardLog,
-        (shelf, applied): (Arc<Shelf>, u64),
+        (shelf, applied, unsaved): (Arc<Shelf>, u64, u64),
         shutdown: CancellationToken,
     ) -> Self {
         Self {
@@ -65,8 +66,8 @@ impl Follower {
             learning: None,
             learning_is_due: true,
             saving: None,
-            saved_at: None,
-            unsaved: 0,
+            next_saving: Instant::now(),
+            unsaved,
             applied,
         }
     }
@@ -119,15 +120,20 @@ impl Follower {
 
     /// Has the index saved beside all else, when much has changed since it was last.
     async fn save_beside(&mut self) -> anyhow::Result<()> {
-        let just_saved = self.saved_at.is_some_and(|at| at.elapsed() < PAUSE);
-        if just_saved || self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+        if self.saving.as_ref().is_some_and(|(_, saving)| !saving.is_finished()) {
             return Ok(());
         }
         self.finish_saving().await?;
+        if Instant::now() < self.next_saving {
+            return Ok(());
+        }
         let shelf = self.shelf.clone();
         let due = tokio::task::spawn_blocking(move || {
-            let gallery = shelf.gallery();
-            (gallery.images() / SHARE, shelf.saved().is_of_another_basis(&gallery))
+            let (images, basis) = {
+                let gallery = shelf.gallery();
+                (gallery.images(), gallery.indexed().and_then(|(_, index)| index.basis().cloned()))
+            };
+            (images / SHARE, shelf.saved().is_of_another_basis(basis.as_ref()))
         });
         let (share, relearned) = due.await.context("the saver died")?;
         if relearned || self.unsaved >= share.max(UNSAVED) {
@@ -141,15 +147,17 @@ impl Follower {
         let (shelf, applied) = (self.shelf.clone(), self.applied);
         let moment = tokio::task::spawn_blocking(move || Moment::of(&shelf.gallery(), applied));
         let Some(moment) = moment.await.context("the saver died")? else { return Ok(()) };
-        (self.unsaved, self.saved_at) = (0, Some(Instant::now()));
-        let shelf = self.shelf.clone();
-        self.saving = Some(tokio::task::spawn_blocking(move || save(&shelf, moment)));
+        let (shelf, entries) = (self.shelf.clone(), std::mem::take(&mut self.unsaved));
+        let saving = tokio::task::spawn_blocking(move || save(&shelf, moment));
+        self.saving = Some((entries, saving));
         Ok(())
     }
 
     async fn finish_saving(&mut self) -> anyhow::Result<()> {
-        if let Some(saving) = self.saving.take() {
-            saving.await.context("the saver died")?;
+        if let Some((entries, saving)) = self.saving.take() {
+            let is_saved = saving.await.context("the saver died")?;
+            self.unsaved += if is_saved { 0 } else { entries };
+            self.next_saving = Instant::now() + if is_saved { PAUSE } else { 6 * PAUSE };
         }
         Ok(())
     }
@@ -224,14 +232,16 @@ pub(crate) fn learn(shelf: &Shelf, shutdown: &CancellationToken) -> Result<(), I
     Ok(())
 }
 
-fn save(shelf: &Shelf, moment: Moment) {
+/// Says whether the index is saved. sled has everything; a start takes longer without.
+fn save(shelf: &Shelf, moment: Moment) -> bool {
     let start = Instant::now();
-    match shelf.saved().save(shelf, moment) {
+    let saved = shelf.saved().save(shelf, moment);
+    match &saved {
         Ok(true) => tracing::info!(seconds = start.elapsed().as_secs_f64(), "index saved"),
         Ok(false) => tracing::debug!("the index was learned anew while it was being saved"),
-        // because: sled has everything; a start takes longer without it
         Err(error) => tracing::error!(%error, "the index cannot be saved"),
     }
+    saved.unwrap_or(false)
 }
 
 async fn try_again(error: &BusError) {
@@ -248,9 +258,11 @@ fn put(
     position: &Position,
 ) -> Result<(usize, Wrong), DiskError> {
     let (steps, wrong) = sort_out(entries, &shelf.gallery());
-    shelf.disk.write(&steps, position)?;
     let parts = || steps.iter().map(|step| step.part.clone());
+    // because: while disk and memory agree, the one can heal the other
     let plan = shelf.healing(|gallery| gallery.plan(parts()))?;
+    let _change = shelf.changing();
+    shelf.disk.write(&steps, position)?;
     shelf.gallery_mut().commit(plan)?;
     Ok((steps.len(), wrong))
 }
@@ -322,7 +334,7 @@ pub(crate) mod tests {
     fn codes_learned_beside_the_work_find_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let log = LogIdentity { created: "monday".into(), last_sequence: 0 };
-        let (shelf, _) = load::open(&folder.path().join("shard-0"), &log).unwrap();
+        let shelf = load::open(&folder.path().join("shard-0"), &log).unwrap().shelf;
         let images = LEARN as u32 + 500;
         shelf.gallery_mut().apply(parts(0, images)).unwrap();
         assert!(shelf.gallery().learning_is_due());

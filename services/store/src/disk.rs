@@ -26,6 +26,8 @@ pub enum DiskError {
     Failed { action: &'static str, path: PathBuf, cause: String },
     #[error("failed to load the store: {0}")]
     Index(#[from] IndexError),
+    #[error("what is left of an index in {} cannot be removed: {cause}", path.display())]
+    Stuck { path: PathBuf, cause: String },
     #[error("the store in {} is in use by another process", path.display())]
     InUse { path: PathBuf },
 }
@@ -387,6 +389,9 @@ impl Disk {
     /// Notes that images were put in again.
     pub(crate) fn touch(&self, images: &[ImageId]) -> Result<(), DiskError> {
         let position = self.ledger()?.map_or(0, |ledger| ledger.position.applied);
+        if images.is_empty() {
+            return Ok(());
+        }
         let mut batch = sled::Batch::default();
         for &image in images {
             // because: what is being saved may be of this very position, and from before this
@@ -499,7 +504,8 @@ pub(crate) mod tests {
     }
 
     fn reload(path: &Path) -> (Shelf, u64) {
-        load::open(path, &log("monday", 1_000)).unwrap()
+        let opened = load::open(path, &log("monday", 1_000)).unwrap();
+        (opened.shelf, opened.applied)
     }
 
     fn entries(folder: &Path) -> Vec<String> {

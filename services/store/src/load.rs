@@ -21,23 +21,38 @@ use crate::{
 /// Images that are put in at once.
 const GROUP: usize = 1_000;
 
-/// Opens the folder and loads what it holds; returns how far the log was applied. A folder with a
-/// record that cannot be read is set aside and begun anew.
+/// What a shard begins with.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub shelf: Shelf,
+    /// How far the log was applied.
+    pub applied: u64,
+    /// Images that were put in since the index was saved.
+    pub unsaved: u64,
+}
+
+/// Opens the folder and loads what it holds. A folder with a record that cannot be read is set aside
+/// and begun anew.
 ///
 /// # Errors
-/// The folder is in use, or cannot be made; there is no memory.
-pub(crate) fn open(folder: &Path, log: &LogIdentity) -> Result<(Shelf, u64), DiskError> {
+/// The folder is in use, or cannot be made or changed; there is no memory.
+pub(crate) fn open(folder: &Path, log: &LogIdentity) -> Result<Opened, DiskError> {
     let (disk, applied) = Disk::open(folder, log)?;
     // because: sled panics on some damaged files, and only when it reads them
     let loaded = catch_unwind(AssertUnwindSafe(|| load(&disk, log, applied)));
     match loaded.unwrap_or_else(|_| Err(disk.panicked())) {
-        Ok((gallery, saved)) => Ok((Shelf::new(disk, gallery, saved), applied)),
-        Err(error @ DiskError::Index(IndexError::Memory { .. })) => Err(error),
+        Ok((gallery, saved, unsaved)) => {
+            Ok(Opened { shelf: Shelf::new(disk, gallery, saved), applied, unsaved })
+        }
+        Err(error @ (DiskError::Index(IndexError::Memory { .. }) | DiskError::Stuck { .. })) => {
+            Err(error)
+        }
         Err(error) => {
             tracing::error!(%error, "the store cannot be read; rebuilding from the log");
             let disk = disk.begin_anew()?;
             let saved = beside(&disk, log);
-            Ok((Shelf::new(disk, Gallery::new(saved.memory()), saved), 0))
+            let gallery = Gallery::new(saved.memory());
+            Ok(Opened { shelf: Shelf::new(disk, gallery, saved), applied: 0, unsaved: 0 })
         }
     }
 }
@@ -46,13 +61,13 @@ fn beside(disk: &Disk, log: &LogIdentity) -> Saved {
     Saved::new(disk.path().join("index"), &log.created)
 }
 
-fn load(disk: &Disk, log: &LogIdentity, applied: u64) -> Result<(Gallery, Saved), DiskError> {
+fn load(disk: &Disk, log: &LogIdentity, applied: u64) -> Result<(Gallery, Saved, u64), DiskError> {
     let mut saved = beside(disk, log);
     let (recollections, restored) = rayon::join(|| disk.recollections(), || saved.load(applied));
     let mut gallery = Gallery::recall(recollections?, saved.memory());
-    if let Some(restored) = restored {
-        if restore(&mut gallery, disk, restored)? {
-            return Ok((gallery, saved));
+    if let Some(restored) = restored? {
+        if let Some(unsaved) = restore(&mut gallery, disk, restored)? {
+            return Ok((gallery, saved, unsaved));
         }
         tracing::error!("the saved index does not fit the store; making it anew from the vectors");
         gallery.unseat();
@@ -61,13 +76,20 @@ fn load(disk: &Disk, log: &LogIdentity, applied: u64) -> Result<(Gallery, Saved)
     saved.discard()?;
     let images = gallery.known_images();
     put_back(&mut gallery, disk, &images)?;
-    Ok((gallery, saved))
+    Ok((gallery, saved, images.len() as u64))
 }
 
-/// Brings the index to where sled is; says whether it then holds what sled does.
-fn restore(gallery: &mut Gallery, disk: &Disk, restored: Restored) -> Result<bool, DiskError> {
+/// Brings the index to where sled is; returns how many images that took, or `None` if it still does
+/// not hold what sled does.
+fn restore(
+    gallery: &mut Gallery,
+    disk: &Disk,
+    restored: Restored,
+) -> Result<Option<u64>, DiskError> {
     let Restored { model, mut index, applied, lost } = restored;
-    let Some(touched) = disk.touched_after(applied)? else { return Ok(false) };
+    let Some(touched) = disk.touched_after(applied)? else { return Ok(None) };
+    // because: they go to other places than the saved table says
+    disk.touch(&lost)?;
     let touched: HashSet<ImageId> = touched.into_iter().chain(lost).collect();
     for &image in &touched {
         index.remove(image);
@@ -78,7 +100,7 @@ fn restore(gallery: &mut Gallery, disk: &Disk, restored: Restored) -> Result<boo
     // because: images that wait for their pixels have vectors, and no row
     let waiting = gallery.waiting_images();
     put_back(gallery, disk, &waiting)?;
-    Ok(gallery.is_whole())
+    Ok(gallery.is_whole().then_some(images.len() as u64))
 }
 
 fn put_back(gallery: &mut Gallery, disk: &Disk, images: &[ImageId]) -> Result<(), DiskError> {

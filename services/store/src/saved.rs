@@ -108,13 +108,16 @@ impl Saved {
     }
 
     /// The index as it was saved last, if it is of this log and no later than `applied`.
-    pub(crate) fn load(&mut self, applied: u64) -> Option<Restored> {
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn load(&mut self, applied: u64) -> Result<Option<Restored>, DiskError> {
         match self.try_load(applied) {
-            Ok(restored) => restored,
-            Err(error) => {
+            Err(error) if !matches!(error, DiskError::Index(IndexError::Memory { .. })) => {
                 tracing::error!(folder = %self.folder.display(), %error, "the saved index cannot be used; making it anew from the vectors");
-                None
+                Ok(None)
             }
+            loaded => loaded,
         }
     }
 
@@ -187,25 +190,34 @@ impl Saved {
     /// # Errors
     /// The folder cannot be emptied.
     pub(crate) fn discard(&mut self) -> Result<(), DiskError> {
-        self.newest = None;
         if self.folder.exists() {
-            // because: without it, nothing that is left by a crash is taken for an index
-            let manifest = self.folder.join(MANIFEST);
-            let removed = std::fs::remove_file(manifest).or_else(|e| match e.kind() {
-                io::ErrorKind::NotFound => Ok(()),
-                _ => Err(e),
-            });
-            removed
-                .and_then(|()| sync_folder(&self.folder))
-                .and_then(|()| std::fs::remove_dir_all(&self.folder))
-                .map_err(|e| self.failed("empty", e))?;
+            // because: without a manifest, nothing that is left by a crash is taken for an index
+            self.disown()?;
+            std::fs::remove_dir_all(&self.folder).map_err(|e| self.stuck(e))?;
         }
         Ok(())
     }
 
+    /// Has the next start make the index anew.
+    ///
+    /// # Errors
+    /// The folder cannot be changed.
+    pub(crate) fn disown(&mut self) -> Result<(), DiskError> {
+        self.newest = None;
+        let removed = std::fs::remove_file(self.folder.join(MANIFEST));
+        let removed = removed.or_else(|e| match e.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(e),
+        });
+        removed.and_then(|()| sync_folder(&self.folder)).map_err(|e| self.stuck(e))
+    }
+
+    fn stuck(&self, cause: io::Error) -> DiskError {
+        DiskError::Stuck { path: self.folder.clone(), cause: cause.to_string() }
+    }
+
     /// Whether the codes are made with another basis than those saved.
-    pub(crate) fn is_of_another_basis(&self, gallery: &Gallery) -> bool {
-        let now = gallery.indexed().and_then(|(_, index)| index.basis());
+    pub(crate) fn is_of_another_basis(&self, now: Option<&Arc<Basis>>) -> bool {
         let saved = self.newest.as_ref().and_then(|newest| newest.basis.as_ref());
         match (now, saved) {
             (Some(now), Some(saved)) => !Arc::ptr_eq(now, saved),
@@ -219,18 +231,19 @@ impl Saved {
     /// # Errors
     /// Files cannot be written.
     pub(crate) fn save(&mut self, shelf: &Shelf, moment: Moment) -> Result<bool, DiskError> {
-        let saved = self.write(shelf, &moment);
-        let manifest = match saved {
-            Ok(manifest) => manifest,
+        let written = self.write(shelf, &moment);
+        if written.is_err() {
+            self.clean();
+        }
+        let manifest = match written {
             Err(DiskError::Index(IndexError::Void)) => return Ok(false),
-            Err(error) => {
-                self.clean();
-                return Err(error);
-            }
+            written => written?,
         };
-        shelf.disk.forget_touched(moment.applied)?;
-        let Moment { basis, changes, .. } = moment;
+        let Moment { applied, basis, changes, .. } = moment;
+        // because: from here on the files of this manifest are the ones to keep
         self.newest = Some(Newest { manifest, basis, changes });
+        sync_folder(&self.folder).map_err(|e| self.failed("sync", e))?;
+        shelf.disk.forget_touched(applied)?;
         self.clean();
         Ok(true)
     }
@@ -336,8 +349,7 @@ impl Saved {
             file.write_all(&bytes)?;
             file.sync_all()?;
             sync_folder(&self.folder)?;
-            std::fs::rename(&new, self.folder.join(MANIFEST))?;
-            sync_folder(&self.folder)
+            std::fs::rename(&new, self.folder.join(MANIFEST))
         });
         written.map_err(|e| self.failed("write", e))
     }
@@ -449,7 +461,7 @@ mod tests {
     };
 
     fn open(path: &Path) -> Shelf {
-        load::open(path, &log("monday", 1_000_000)).unwrap().0
+        load::open(path, &log("monday", 1_000_000)).unwrap().shelf
     }
 
     fn apply(shelf: &Shelf, parts: &[part::Part], applied: u64) {
@@ -572,6 +584,31 @@ mod tests {
             std::fs::remove_file(copied.join("index").join(file)).unwrap();
             assert_eq!(answers(&open(&copied)), expected, "{file:?} missing");
             std::fs::remove_dir_all(&copied).unwrap();
+        }
+    }
+
+    #[test]
+    fn vectors_that_moved_when_they_were_mended_are_found_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shard-0");
+        let shelf = large(&path);
+        let expected = answers(&shelf);
+        drop(shelf);
+        for entry in std::fs::read_dir(path.join("index")).unwrap().map(Result::unwrap) {
+            let name = entry.file_name().into_string().unwrap();
+            if name.starts_with("codes-") || name.starts_with(PIECE) {
+                let mut bytes = std::fs::read(entry.path()).unwrap();
+                bytes[2_000..30_000].fill(7);
+                std::fs::write(entry.path(), bytes).unwrap();
+            }
+        }
+        for _ in 0..3 {
+            // what is mended is not saved
+            let shelf = open(&path);
+            assert!(is_from_files(&shelf));
+            assert_eq!(answers(&shelf), expected);
+            shelf.read_through(&CancellationToken::new()).unwrap();
+            assert_eq!(answers(&shelf), expected);
         }
     }
 

@@ -16,7 +16,7 @@ use weimocir_wire::{
 use crate::{
     disk::{DiskError, ImageRecord},
     gallery::Gallery,
-    shard::{BEYOND_HELP, Place, Shelf},
+    shard::{Place, Shelf},
 };
 
 /// Candidates in one message.
@@ -150,7 +150,7 @@ fn read(question: &CandidatesQuery) -> Result<Query, Refusal> {
 
 /// Neither memory nor disk is sound: the shard is missing from the answer, which a person should know.
 fn unsound(error: IndexError) -> Refusal {
-    tracing::error!(%error, "a search failed: {BEYOND_HELP}");
+    tracing::error!(%error, "a search failed: start the store again, and it makes the shard anew");
     Refusal::new(RefusalCode::Internal, error.to_string())
 }
 
@@ -193,6 +193,8 @@ fn record(
         let message = format!("there is no image {image} in the collection `{collection}`");
         Refusal::new(RefusalCode::UnknownImage, message)
     };
+    // because: a part that is being written must be read whole or not at all
+    let _no_change = shelf.changing();
     let held = shelf.disk.recollection(image).map_err(internal)?.image.ok_or_else(unknown)?;
     let embedding = shelf.disk.vectors(image).map_err(internal)?.embedding.ok_or_else(unknown)?;
     let captions = shelf.disk.captions(image).map_err(internal)?;

@@ -1,6 +1,7 @@
 //! One shard: its disk and memory, the task that follows the log, and the questions it answers.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Instant,
@@ -13,10 +14,11 @@ use weimocir_index::IndexError;
 use weimocir_runtime::{Bus, CancellationToken, Service, ShardLog};
 
 use crate::{
-    StoreArgs, apply,
+    StoreArgs,
+    apply::Follower,
     disk::{Disk, DiskError},
     gallery::Gallery,
-    load,
+    load::{self, Opened},
     saved::Saved,
     serve,
 };
@@ -40,19 +42,26 @@ pub(crate) struct Shelf {
     pub disk: Disk,
     gallery: RwLock<Gallery>,
     saved: Mutex<Saved>,
+    changing: Mutex<()>,
 }
 
 /// Rows that are looked through for damage at once.
-// because: a few milliseconds' reading
-const HEALED: u32 = 1 << 11;
-
-/// What a person can do when neither memory nor disk is sound.
-pub(crate) const BEYOND_HELP: &str =
-    "stop the store and move the shard's folder away: it is made anew from the log then";
+// because: they are coded again in some ten milliseconds, during which no search runs
+const HEALED: u32 = 1 << 9;
 
 impl Shelf {
     pub(crate) fn new(disk: Disk, gallery: Gallery, saved: Saved) -> Self {
-        Self { disk, gallery: RwLock::new(gallery), saved: Mutex::new(saved) }
+        Self {
+            disk,
+            gallery: RwLock::new(gallery),
+            saved: Mutex::new(saved),
+            changing: Mutex::new(()),
+        }
+    }
+
+    /// Held from a change of the disk to that of memory, in which time the two differ.
+    pub(crate) fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Held while the index is being saved.
@@ -89,14 +98,23 @@ impl Shelf {
     }
 
     fn heal_rows(&self, start: u32) -> Result<(), IndexError> {
-        let damaged = match self.gallery().indexed() {
+        let look = || match self.gallery().indexed() {
             Some((_, index)) => index.damaged(start..start + HEALED),
-            None => return Ok(()),
+            None => Vec::new(),
         };
+        if look().is_empty() {
+            return Ok(());
+        }
+        let _no_change = self.changing();
+        // because: others may have healed them meanwhile
+        let damaged = look();
         let Some(&first) = damaged.first() else { return Ok(()) };
         tracing::error!(images = damaged.len(), %first, "vectors in memory are not what was stored; reading them from the disk again");
         let read = |&image: &ImageId| Ok((image, self.disk.vectors(image)?));
-        let vectors = self.disk.touch(&damaged).and_then(|()| damaged.iter().map(read).collect());
+        let read = || self.disk.touch(&damaged).and_then(|()| damaged.iter().map(read).collect());
+        // because: sled panics on some damaged files
+        let vectors = catch_unwind(AssertUnwindSafe(read));
+        let vectors = vectors.unwrap_or_else(|_| Err(self.disk.panicked()));
         let vectors = vectors.map_err(|error: DiskError| {
             tracing::error!(%error, "the disk cannot help");
             IndexError::Corrupt { image: first }
@@ -105,7 +123,7 @@ impl Shelf {
     }
 
     /// Reads all vectors, and heals what is damaged.
-    fn read_through(&self, shutdown: &CancellationToken) -> Result<(), IndexError> {
+    pub(crate) fn read_through(&self, shutdown: &CancellationToken) -> Result<(), IndexError> {
         let rows = self.gallery().indexed().map_or(0, |(_, index)| index.rows());
         for start in (0..rows).step_by(HEALED as usize) {
             if shutdown.is_cancelled() {
@@ -137,41 +155,57 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let Place { collection, shard, .. } = &place;
-    let mut log = ShardLog::open(&bus, collection, *shard).await?;
+    let log = ShardLog::open(&bus, collection, *shard).await?;
     let (folder, identity) = (place.folder(), log.identity());
     let declared = fields.borrow_and_update().clone();
-    let (shelf, applied) = tokio::task::spawn_blocking(move || {
-        let (shelf, applied) = load::open(&folder, &identity)?;
-        shelf.gallery_mut().declare(&declared);
-        anyhow::Ok((Arc::new(shelf), applied))
+    let Opened { shelf, applied, unsaved } = tokio::task::spawn_blocking(move || {
+        let opened = load::open(&folder, &identity)?;
+        opened.shelf.gallery_mut().declare(&declared);
+        anyhow::Ok(opened)
     })
     .await
     .context("the loader died")??;
-    log.follow_after(applied);
     let images = shelf.gallery().images();
     let end = log.identity().last_sequence;
     tracing::info!(%collection, %shard, images, applied, end, "shard loaded");
 
+    let shelf = Arc::new(shelf);
+    let follower = Follower::new(bus, log, (shelf.clone(), applied, unsaved), shutdown.clone());
+    let ran = serve_and_follow(&place, &shelf, follower, (fields, &service), shutdown).await;
+    if let Err(error) = &ran
+        && error
+            .chain()
+            .any(|cause| matches!(cause.downcast_ref(), Some(IndexError::Corrupt { .. })))
+    {
+        // because: the next start then reads all vectors, and the log if they are not to be had
+        tokio::task::spawn_blocking(move || shelf.saved().disown()).await??;
+    }
+    ran
+}
+
+async fn serve_and_follow(
+    place: &Place,
+    shelf: &Arc<Shelf>,
+    mut follower: Follower,
+    (fields, service): (watch::Receiver<FieldKinds>, &Service),
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let Place { collection, shard, .. } = place;
     // because: a search would take what is here for all there is; until then another store of this
     // shard answers, or the answer says that the shard is missing
-    let mut follower = apply::Follower::new(bus, log, (shelf.clone(), applied), shutdown.clone());
     follower.catch_up().await?;
     follower.learn_first().await?;
-    serve::start(&place, &shelf, &service, &shutdown).await?;
+    serve::start(place, shelf, service, &shutdown).await?;
     tracing::info!(%collection, %shard, images = shelf.gallery().images(), "shard serves");
     let reading = read_through(shelf.clone(), shutdown.clone());
-    tokio::try_join!(follower.run(), follow_fields(fields, shelf, shutdown), reading)?;
+    tokio::try_join!(follower.run(), follow_fields(fields, shelf.clone(), shutdown), reading)?;
     Ok(())
 }
 
 /// Has all vectors read once, so that damage is found before a search does.
 async fn read_through(shelf: Arc<Shelf>, shutdown: CancellationToken) -> anyhow::Result<()> {
     let read = tokio::task::spawn_blocking(move || shelf.read_through(&shutdown));
-    if let Err(error) = read.await.context("the reader of vectors died")? {
-        // because: searches that do not meet the image are right without it
-        tracing::error!(%error, "{BEYOND_HELP}");
-    }
-    Ok(())
+    Ok(read.await.context("the reader of vectors died")??)
 }
 
 /// Reads the metadata by the fields that the collection declares, whenever it declares more.

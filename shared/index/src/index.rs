@@ -116,7 +116,7 @@ impl Sealed {
     fn of(dim: usize, entry: &Entry<'_>) -> Result<Self, IndexError> {
         let seal = |vectors: &[&[f32]]| {
             let norms = vectors.iter().map(|vector| check_vector(dim, vector));
-            Ok::<_, IndexError>(Seal::of(norms.collect::<Result<_, _>>()?, vectors))
+            Ok::<_, IndexError>(Seal::of(entry.image, norms.collect::<Result<_, _>>()?, vectors))
         };
         Ok(Self { embedding: seal(&[entry.embedding])?, captions: seal(&entry.captions)? })
     }
@@ -210,7 +210,7 @@ impl Index {
 
     pub(crate) fn exact_row(&self, row: u32) -> Result<(Exact<'_>, Exact<'_>), IndexError> {
         let Row { image, embedding, captions } = self.rows[row as usize];
-        let read = |record| self.vectors.get(record).ok_or(IndexError::Corrupt { image });
+        let read = |record| self.vectors.get(image, record).ok_or(IndexError::Corrupt { image });
         Ok((read(embedding)?, read(captions)?))
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use memmap2::MmapMut;
 use serde::{Deserialize, Serialize};
-use weimocir_domain::Raw;
+use weimocir_domain::{ImageId, Raw};
 
 use crate::{
     IndexError,
@@ -86,8 +86,10 @@ pub(crate) struct Seal {
 
 impl Seal {
     /// `norms` are those of the vectors.
-    pub(crate) fn of(norms: Vec<f64>, vectors: &[&[f32]]) -> Self {
+    // because: a record that became another image's must not pass for the first one's
+    pub(crate) fn of(image: ImageId, norms: Vec<f64>, vectors: &[&[f32]]) -> Self {
         let mut checksum = crc32fast::Hasher::new();
+        checksum.update(image.as_bytes());
         norms.iter().for_each(|&norm| checksum.update(bytemuck::bytes_of(&halves(norm))));
         vectors.iter().for_each(|vector| checksum.update(bytemuck::cast_slice(vector)));
         Self { norms, checksum: checksum.finalize() }
@@ -214,8 +216,8 @@ impl Vectors {
         }
     }
 
-    /// The record's vectors, or `None` if they are not what was written.
-    pub(crate) fn get(&self, record: Record) -> Option<Exact<'_>> {
+    /// The record's vectors, or `None` if they are not what was written for this image.
+    pub(crate) fn get(&self, image: ImageId, record: Record) -> Option<Exact<'_>> {
         let count = record.count as usize;
         if count == 0 {
             return Some(Exact { dim: self.dim, norms: &[], values: &[] });
@@ -223,7 +225,10 @@ impl Vectors {
         let piece = bytemuck::cast_slice::<u8, u32>(self.pieces.get(record.piece as usize)?);
         let words = piece.get(record.start as usize..)?.get(..self.words(record.count))?;
         let (checksum, body) = words.split_at(1);
-        if crc32fast::hash(bytemuck::cast_slice(body)) != checksum[0] {
+        let mut found = crc32fast::Hasher::new();
+        found.update(image.as_bytes());
+        found.update(bytemuck::cast_slice(body));
+        if found.finalize() != checksum[0] {
             return None;
         }
         let (norms, values) = body.split_at(2 * count);
