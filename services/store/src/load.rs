@@ -106,9 +106,7 @@ fn restore(
 fn put_back(gallery: &mut Gallery, disk: &Disk, images: &[ImageId]) -> Result<(), DiskError> {
     let mut told = Instant::now();
     for (n, group) in images.chunks(GROUP).enumerate() {
-        let read = |&image: &ImageId| Ok((image, disk.vectors(image)?));
-        let vectors = group.iter().map(read).collect::<Result<Vec<_>, DiskError>>()?;
-        gallery.put_back(vectors)?;
+        gallery.put_back(disk.vectors_of(group)?)?;
         if told.elapsed().as_secs() >= 5 {
             tracing::info!(done = (n + 1) * GROUP, of = images.len(), "putting images in");
             told = Instant::now();

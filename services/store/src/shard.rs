@@ -110,8 +110,7 @@ impl Shelf {
         let damaged = look();
         let Some(&first) = damaged.first() else { return Ok(()) };
         tracing::error!(images = damaged.len(), %first, "vectors in memory are not what was stored; reading them from the disk again");
-        let read = |&image: &ImageId| Ok((image, self.disk.vectors(image)?));
-        let read = || self.disk.touch(&damaged).and_then(|()| damaged.iter().map(read).collect());
+        let read = || self.disk.touch(&damaged).and_then(|()| self.disk.vectors_of(&damaged));
         // because: sled panics on some damaged files
         let vectors = catch_unwind(AssertUnwindSafe(read));
         let vectors = vectors.unwrap_or_else(|_| Err(self.disk.panicked()));
