@@ -1,5 +1,9 @@
 use clap::Parser;
 
+// because: what is known of a million images is millions of small pieces, read by many threads
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let command = weimocir_store::Command::parse();
