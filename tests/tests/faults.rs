@@ -126,6 +126,14 @@ async fn a_store_comes_back_from_its_disk_and_from_the_log() -> anyhow::Result<(
         .await?;
         audit(&pipeline, &gallery, &folder).await?;
     }
+    // because: the first one, which was whole, goes on where it stood
+    let reads: Vec<bool> = pipeline
+        .log(Kind::Store)
+        .lines()
+        .filter(|line| line.contains("shard serves"))
+        .map(|line| line.contains("read=0"))
+        .collect();
+    assert_eq!(reads, [true, true, false, false], "{}", pipeline.log(Kind::Store));
     // because: a folder that is gone is a new store; only the damaged one is a reason for an error
     assert_eq!(pipeline.log(Kind::Store).matches("rebuilding from the log").count(), 1);
     Ok(())

@@ -49,15 +49,19 @@ pub(crate) struct Follower {
     unsaved: u64,
     /// How far the log is applied.
     applied: u64,
+    /// Entries read from the log since the start.
+    pub read: u64,
 }
 
 impl Follower {
+    /// `shelf` holds what the log says up to `applied`, of which its saved index lacks `unsaved`.
     pub(crate) fn new(
         bus: Bus,
-        log: ShardLog,
+        mut log: ShardLog,
         (shelf, applied, unsaved): (Arc<Shelf>, u64, u64),
         shutdown: CancellationToken,
     ) -> Self {
+        log.follow_after(applied);
         Self {
             bus,
             log,
@@ -69,6 +73,7 @@ impl Follower {
             next_saving: Instant::now(),
             unsaved,
             applied,
+            read: 0,
         }
     }
 
@@ -177,6 +182,7 @@ impl Follower {
             }
         };
         let Some(last) = entries.last() else { return Ok(()) };
+        self.read += entries.len() as u64;
         let log_created = self.log.identity().created;
         let last = last.sequence;
         let position = Position { log_created, applied: last };

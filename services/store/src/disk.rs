@@ -90,7 +90,6 @@ pub(crate) struct ImageRecord {
     pub revision: Revision,
     pub model: ModelId,
     pub source: String,
-    // because: an unsaid map of JSON values is written as it is read
     pub metadata: Metadata,
 }
 

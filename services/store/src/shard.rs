@@ -195,7 +195,8 @@ async fn serve_and_follow(
     follower.catch_up().await?;
     follower.learn_first().await?;
     serve::start(place, shelf, service, &shutdown).await?;
-    tracing::info!(%collection, %shard, images = shelf.gallery().images(), "shard serves");
+    let (images, read) = (shelf.gallery().images(), follower.read);
+    tracing::info!(%collection, %shard, images, read, "shard serves");
     let reading = read_through(shelf.clone(), shutdown.clone());
     tokio::try_join!(follower.run(), follow_fields(fields, shelf.clone(), shutdown), reading)?;
     Ok(())
