@@ -9,20 +9,24 @@
 //! - **leading**: principal directions in three groups, coded with 4, 2 and 1 bits each.
 //! - **tail**: all that is left, coded with a quarter of a bit each.
 //!
-//! Within its group every direction is turned at random (Haar). That is what makes the errors of the
-//! codes random, whatever the data: the error of a code at a right angle to its row points anywhere
-//! with equal chance, and its product with a query is that of one coordinate of a random unit vector
-//! (Gao and Long, "RaBitQ", SIGMOD 2024).
+//! Within its group every direction is turned at random: the leading ones by a rotation that may be any
+//! (Haar), the tail by the signs and transforms of [`Turn`]. That is what makes the errors of the codes
+//! random, whatever the data: the error of a code at a right angle to its row points anywhere with equal
+//! chance, and its product with a query is that of one coordinate of a random unit vector (Gao and Long,
+//! "RaBitQ", SIGMOD 2024).
 
 use std::ops::Range;
 
-use gemm::Parallelism;
 use rand::Rng;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::sketch::dot;
+use crate::{
+    matrix::{Rows, product},
+    sketch::dot,
+    turn::Turn,
+};
 
 /// Coordinates of the common group.
 pub(crate) const COMMON: usize = 4;
@@ -67,11 +71,7 @@ pub struct Basis {
     /// Coordinates of a row: 2d, rounded up to a multiple of 16.
     pub(crate) width: usize,
     pub(crate) centre: Vec<f32>,
-    /// width × width, orthonormal: each row is a direction.
-    pub(crate) directions: Vec<f32>,
-    /// The same, each column a direction.
-    // because: a product of rows with these needs nothing packed, and takes two thirds of the time
-    columns: Vec<f32>,
+    turn: Turn,
     pub(crate) groups: Groups,
     /// Root mean square of a coordinate of each group in the sample.
     pub(crate) spreads: [f32; 4],
@@ -101,22 +101,27 @@ impl Basis {
         for group in [&groups.four_bits, &groups.two_bits, &groups.one_bit] {
             turn(&mut directions[group.start * width..group.end * width], width, &mut random);
         }
-        directions.extend(gaussian((width - groups.tail.start) * width, &mut random));
-        orthonormalise(&mut directions, width, groups.tail.start, &mut random);
-
+        let turn = Turn::new(&directions, width, &mut random);
+        centred.par_chunks_mut(64 * width).for_each(|rows| turn.apply(rows));
         let mut basis = Self {
             dim,
             width,
             centre,
-            columns: transposed(&directions, width),
-            directions,
+            turn,
             groups,
             spreads: [0.0; 4],
             common_range: [(0.0, 0.0); COMMON],
         };
-        let coordinates = product_transposed(&centred, &basis.directions, width);
-        basis.measure(&coordinates);
+        basis.measure(&centred);
         basis
+    }
+
+    /// Whether rows of embeddings of length `dim` can be coded with it.
+    pub(crate) fn is_for(&self, dim: usize) -> bool {
+        let width = width_of(dim);
+        (self.dim, self.width, self.centre.len()) == (dim, width, width)
+            && self.groups == Groups::of_width(width)
+            && self.turn.fits(width, self.groups.tail.start)
     }
 
     fn measure(&mut self, coordinates: &[f32]) {
@@ -139,36 +144,18 @@ impl Basis {
         }
     }
 
-    /// Coordinates of rows, rows × width each, on one thread. Leaves the rows centred.
-    pub(crate) fn coordinates(&self, rows: &mut [f32]) -> Vec<f32> {
-        let width = self.width;
-        for row in rows.chunks_exact_mut(width) {
+    /// Replaces rows, rows × width, by their coordinates, on one thread.
+    pub(crate) fn place(&self, rows: &mut [f32]) {
+        for row in rows.chunks_exact_mut(self.width) {
             row.iter_mut().zip(&self.centre).for_each(|(x, c)| *x -= c);
         }
-        let mut coordinates = vec![0.0; rows.len()];
-        multiply_on(
-            Parallelism::None,
-            (rows.len() / width, width, width),
-            (rows, width as isize, 1),
-            (&self.columns, width as isize, 1),
-            &mut coordinates,
-        );
-        coordinates
+        self.turn.apply(rows);
     }
 
-    /// A query's `w` in the same directions, without the centre.
-    pub(crate) fn turned(&self, w: &[f32]) -> Vec<f32> {
-        let directions = self.directions.par_chunks_exact(self.width).with_min_len(64);
-        directions.map(|direction| dot(direction, w)).collect()
+    /// Replaces a query's `w` by its coordinates: those of a row, without the centre.
+    pub(crate) fn turn(&self, w: &mut [f32]) {
+        self.turn.apply(w);
     }
-}
-
-fn transposed(square: &[f32], width: usize) -> Vec<f32> {
-    let mut columns = vec![0.0; square.len()];
-    for (r, row) in square.chunks_exact(width).enumerate() {
-        columns.iter_mut().skip(r).step_by(width).zip(row).for_each(|(to, x)| *to = *x);
-    }
-    columns
 }
 
 fn mean(rows: &[f32], width: usize) -> Vec<f32> {
@@ -200,22 +187,14 @@ fn principal(
     count: usize,
     random: &mut ChaCha8Rng,
 ) -> Vec<f32> {
-    let rows = centred.len() / width;
     common.extend(gaussian((count - COMMON) * width, random));
     orthonormalise(common, width, 0, random);
     // because: the groups need the subspaces only, and these settle within a few rounds
     for _ in 0..6 {
-        let leading = &common[COMMON * width..];
-        let count = leading.len() / width;
-        let products = product_transposed(centred, leading, width);
-        // leading' = productsᵀ · centred
-        let mut next = vec![0.0_f32; leading.len()];
-        multiply(
-            (count, rows, width),
-            (&products, 1, count as isize),
-            (centred, width as isize, 1),
-            &mut next,
-        );
+        let (rows, leading) =
+            (Rows::of(centred, width), Rows::of(&common[COMMON * width..], width));
+        let products = product(rows, leading.transposed());
+        let next = product(Rows::of(&products, count - COMMON).transposed(), rows);
         common[COMMON * width..].copy_from_slice(&next);
         orthonormalise(common, width, COMMON, random);
     }
@@ -230,13 +209,7 @@ fn turn(rows: &mut [f32], width: usize, random: &mut ChaCha8Rng) {
     }
     let mut rotation = gaussian(count * count, random);
     orthonormalise(&mut rotation, count, 0, random);
-    let mut turned = vec![0.0; rows.len()];
-    multiply(
-        (count, count, width),
-        (&rotation, count as isize, 1),
-        (rows, width as isize, 1),
-        &mut turned,
-    );
+    let turned = product(Rows::of(&rotation, count), Rows::of(rows, width));
     rows.copy_from_slice(&turned);
 }
 
@@ -283,18 +256,12 @@ fn normalise(row: &mut [f32]) {
 
 /// block -= (block · beforeᵀ) · before
 fn remove_projection(block: &mut [f32], before: &[f32], width: usize) {
-    let (rows, count) = (block.len() / width, before.len() / width);
-    if count == 0 {
+    if before.is_empty() {
         return;
     }
-    let weights = product_transposed(block, before, width);
-    let mut shadow = vec![0.0; block.len()];
-    multiply(
-        (rows, count, width),
-        (&weights, count as isize, 1),
-        (before, width as isize, 1),
-        &mut shadow,
-    );
+    let before = Rows::of(before, width);
+    let weights = product(Rows::of(block, width), before.transposed());
+    let shadow = product(Rows::of(&weights, weights.len() * width / block.len()), before);
     block.iter_mut().zip(&shadow).for_each(|(x, s)| *x -= s);
 }
 
@@ -305,60 +272,4 @@ fn subtract_projection(row: &mut [f32], other: &[f32]) {
 
 fn norm_of(row: &[f32]) -> f32 {
     weimocir_domain::norm(row) as f32
-}
-
-/// `a · bᵀ` for rows of one width: (rows of a) × (rows of b).
-fn product_transposed(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
-    let (rows, columns) = (a.len() / width, b.len() / width);
-    let mut product = vec![0.0; rows * columns];
-    multiply((rows, width, columns), (a, width as isize, 1), (b, 1, width as isize), &mut product);
-    product
-}
-
-/// `out = a · b`, m × k by k × n, each factor with the strides of its rows and columns.
-fn multiply(
-    (m, k, n): (usize, usize, usize),
-    a: (&[f32], isize, isize),
-    b: (&[f32], isize, isize),
-    out: &mut [f32],
-) {
-    let parallelism = if m * k * n > 1 << 20 { Parallelism::Rayon(0) } else { Parallelism::None };
-    multiply_on(parallelism, (m, k, n), a, b, out);
-}
-
-fn multiply_on(
-    parallelism: Parallelism,
-    (m, k, n): (usize, usize, usize),
-    (a, a_row, a_column): (&[f32], isize, isize),
-    (b, b_row, b_column): (&[f32], isize, isize),
-    out: &mut [f32],
-) {
-    if m == 0 || n == 0 || k == 0 {
-        return;
-    }
-    assert!(a.len() == m * k && b.len() == k * n && out.len() == m * n);
-    // SAFETY: the lengths are those of the shapes, as asserted, and the strides stay within them.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.as_ptr(),
-            a_column,
-            a_row,
-            b.as_ptr(),
-            b_column,
-            b_row,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
 }

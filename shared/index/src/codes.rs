@@ -81,8 +81,9 @@ impl RowCodes {
         let mut x = vec![0.0; rows.len() * basis.width];
         let told = rows.zip(x.chunks_exact_mut(basis.width));
         let spreads = told.map(|(row, x)| tell(row, x)).collect::<Result<Vec<_>, _>>()?;
-        let (coordinates, instructions) = (basis.coordinates(&mut x), Instructions::detect());
-        let coded = coordinates.chunks_exact(basis.width).zip(spreads).map(|(y, spread)| {
+        basis.place(&mut x);
+        let instructions = Instructions::detect();
+        let coded = x.chunks_exact(basis.width).zip(spreads).map(|(y, spread)| {
             let (sketch, nibbles) = instructions.code(basis, y, spread);
             Self { sketch, nibbles }
         });

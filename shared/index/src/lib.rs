@@ -2,7 +2,7 @@
 //! Pure computation: no network, no files.
 //!
 //! `index` is the gallery, `search` the cascade over it: `sketch` estimates every row, `nibbles` bound
-//! what is left, and `vectors` decide. `basis` is what the codes are made with, `codes` their memory,
+//! what is left, and `vectors` decide. `basis` and `turn` are what the codes are made with, `codes` their memory,
 //! `kernels` the inner loops. `filter` knows which rows a filter lets through, and `chosen` makes words
 //! of them. `saved` is what outlives the process.
 
@@ -12,6 +12,7 @@ mod codes;
 mod filter;
 mod index;
 mod kernels;
+mod matrix;
 mod memory;
 mod nibbles;
 mod saved;
@@ -19,6 +20,7 @@ mod search;
 mod sketch;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod vectors;
 
 use weimocir_domain::ImageId;

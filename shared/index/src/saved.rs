@@ -17,7 +17,7 @@ use weimocir_domain::ImageId;
 
 use crate::{
     Index, IndexError,
-    basis::{Basis, width_of},
+    basis::Basis,
     codes::{Codes, SEGMENT},
     index::{Row, STRIDE},
     memory::Memory,
@@ -117,7 +117,7 @@ impl Restoring {
             }
         }
         if let Some(basis) = basis {
-            if (basis.dim, basis.width) != (table.dim, width_of(table.dim)) {
+            if !basis.is_for(table.dim) {
                 return Err(IndexError::Foreign("the codes are of another width".into()));
             }
             let mut codes = Codes::new(Arc::new(basis));

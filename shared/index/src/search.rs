@@ -323,9 +323,9 @@ impl<'a> Run<'a> {
 
     fn prepare(&mut self, codes: &Codes, guarantee: Guarantee) {
         let basis = &codes.basis;
-        let (w, slack) = self.weights(basis.width);
+        let (mut w, slack) = self.weights(basis.width);
         let base = exact_dot(&w, &basis.centre) as f32;
-        let w = basis.turned(&w);
+        basis.turn(&mut w);
         // because: the same query is to give the same answer
         let mut random = ChaCha8Rng::seed_from_u64(u64::from(w[0].to_bits()));
         let deviations = |share| match guarantee {

@@ -508,9 +508,12 @@ fn a_basis_is_orthonormal() {
             .flat_map(|x| x.iter().map(|&v| v / length(&x) as f32).collect::<Vec<_>>())
             .collect();
         let basis = Basis::learn(dim, &rows, 7);
+        let mut axes = vec![0.0; basis.width * basis.width];
+        axes.iter_mut().step_by(basis.width + 1).for_each(|x| *x = 1.0);
+        basis.turn(&mut axes);
+        let row = |n: usize| &axes[n * basis.width..][..basis.width];
         for i in 0..basis.width {
             for j in 0..=i {
-                let row = |n: usize| &basis.directions[n * basis.width..][..basis.width];
                 let product = exact_dot(row(i), row(j));
                 let expected = f64::from(u8::from(i == j));
                 assert!((product - expected).abs() < 2e-6, "{kind:?}, {i} and {j}: {product}");

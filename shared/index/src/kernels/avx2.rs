@@ -60,6 +60,11 @@ pub(super) fn estimate(query: &SketchQuery, block: &[u8], floor: f32, estimates:
 }
 
 #[target_feature(enable = "avx2")]
+pub(super) fn scramble(signs: &[f32], row: &mut [f32]) {
+    super::hadamard::scramble(signs, row);
+}
+
+#[target_feature(enable = "avx2")]
 pub(super) fn code(basis: &Basis, y: &[f32], spread: f32) -> (Sketch, Coded) {
     super::code(basis, y, spread)
 }

@@ -1,5 +1,5 @@
 //! The inner loops, for the best instructions that the processor has: table look-ups over the
-//! sketch, products of nibbles with bytes, and the coding of rows.
+//! sketch, products of nibbles with bytes, and the turning and coding of rows.
 //!
 //! All give the same bits: the first two add whole numbers, what follows in f32 is the same source
 //! compiled for each, and nothing is fused.
@@ -8,6 +8,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod hadamard;
 mod portable;
 
 use std::sync::OnceLock;
@@ -87,6 +88,20 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::estimate(query, block, floor, estimates) },
             Self::Portable => estimate::<portable::Portable>(query, block, floor, estimates),
+        }
+    }
+
+    /// Rounds of signs, each followed by a Walsh-Hadamard transform of the first coordinates, as many as
+    /// the greatest power of two, and of the last as many, if that is not all.
+    pub(crate) fn scramble(self, signs: &[f32], row: &mut [f32]) {
+        match self {
+            // SAFETY: `available` has seen the processor have them.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512::scramble(signs, row) },
+            // SAFETY: the same.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::scramble(signs, row) },
+            Self::Portable => hadamard::scramble(signs, row),
         }
     }
 
