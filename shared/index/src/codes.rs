@@ -7,7 +7,6 @@ use std::{
 };
 
 use memmap2::MmapMut;
-use rayon::prelude::*;
 
 use crate::{
     IndexError,
@@ -29,7 +28,7 @@ const PAGE: usize = 1 << 12;
 /// Rows that one thread codes together.
 // because: so many make up for reading all directions, and at d = 512 they and their coordinates
 // are still in the caches
-const BATCH: usize = 128;
+pub(crate) const BATCH: usize = 128;
 
 #[derive(Debug)]
 pub(crate) struct Codes {
@@ -57,29 +56,18 @@ pub(crate) struct RowCodes {
 }
 
 impl RowCodes {
-    /// Codes `count` rows: `tell` writes the row of a number, zeros so far, and returns its spread.
+    /// Codes some rows, [`BATCH`] at most, on this thread: `tell` writes each row, zeros so far, and
+    /// returns its spread.
     ///
     /// # Errors
     /// One of those of `tell`.
-    pub(crate) fn of(
+    pub(crate) fn of_batch<T>(
         basis: &Basis,
-        count: usize,
-        tell: impl Fn(usize, &mut [f32]) -> Result<f32, IndexError> + Sync,
+        batch: &[T],
+        tell: impl Fn(&T, &mut [f32]) -> Result<f32, IndexError>,
     ) -> Result<Vec<Self>, IndexError> {
-        let batches = (0..count.div_ceil(BATCH)).into_par_iter().map(|batch| {
-            let rows = batch * BATCH..count.min((batch + 1) * BATCH);
-            Self::of_batch(basis, rows, &tell)
-        });
-        Ok(batches.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
-    }
-
-    fn of_batch(
-        basis: &Basis,
-        rows: Range<usize>,
-        tell: impl Fn(usize, &mut [f32]) -> Result<f32, IndexError>,
-    ) -> Result<Vec<Self>, IndexError> {
-        let mut x = vec![0.0; rows.len() * basis.width];
-        let told = rows.zip(x.chunks_exact_mut(basis.width));
+        let mut x = vec![0.0; batch.len() * basis.width];
+        let told = batch.iter().zip(x.chunks_exact_mut(basis.width));
         let spreads = told.map(|(row, x)| tell(row, x)).collect::<Result<Vec<_>, _>>()?;
         basis.place(&mut x);
         let instructions = Instructions::detect();

@@ -10,7 +10,7 @@ use weimocir_domain::{ImageId, Raw, norm};
 use crate::{
     IndexError,
     basis::{Basis, width_of},
-    codes::{Codes, RowCodes},
+    codes::{BATCH, Codes, RowCodes},
     kernels::Instructions,
     memory::{Anonymous, Memory},
     sketch::BLOCK,
@@ -99,9 +99,21 @@ pub struct Footprint {
 /// What is worked out about entries before they are put in: the default is nothing.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    sealed: Option<Vec<Sealed>>,
+    sealed: Vec<Sealed>,
     codes: Option<(Arc<Basis>, Vec<RowCodes>)>,
 }
+
+impl Prepared {
+    /// Whether it is that of so many entries, with the codes of the basis that is in use.
+    // because: another one may have been learned since
+    fn fits(&self, entries: usize, basis: Option<&Arc<Basis>>) -> bool {
+        let made_with = self.codes.as_ref().map(|(basis, _)| Arc::as_ptr(basis));
+        self.sealed.len() == entries && made_with == basis.map(Arc::as_ptr)
+    }
+}
+
+/// The same of a batch.
+type WorkedOut = (Vec<Sealed>, Option<Vec<RowCodes>>);
 
 /// The seals of an entry's two records.
 #[derive(Debug)]
@@ -239,18 +251,25 @@ impl Index {
         }
     }
 
+    // because: a batch is in the caches for all that is worked out about it
     fn work_out(&self, entries: &[Entry<'_>]) -> Result<Prepared, IndexError> {
-        let sealed = self.seal(entries)?;
         let basis = self.codes.as_ref().map(|codes| codes.basis.clone());
-        let codes = basis.map(|basis| {
-            let coded = code(&basis, entries, &sealed)?;
-            Ok::<_, IndexError>((basis, coded))
-        });
-        Ok(Prepared { codes: codes.transpose()?, sealed: Some(sealed) })
+        let work_out = |batch| -> Result<WorkedOut, IndexError> {
+            let sealed = self.seal(batch)?;
+            let coded = basis.as_ref().map(|basis| code(basis, batch, &sealed)).transpose()?;
+            Ok((sealed, coded))
+        };
+        let batches = entries.par_chunks(BATCH).map(work_out).collect::<Result<Vec<_>, _>>()?;
+        let (sealed, coded): (Vec<_>, Vec<_>) = batches.into_iter().unzip();
+        let coded = coded.into_iter().flatten().flatten().collect();
+        Ok(Prepared {
+            sealed: sealed.into_iter().flatten().collect(),
+            codes: basis.map(|basis| (basis, coded)),
+        })
     }
 
     fn seal(&self, entries: &[Entry<'_>]) -> Result<Vec<Sealed>, IndexError> {
-        entries.par_iter().map(|entry| Sealed::of(self.dim, entry)).collect()
+        entries.iter().map(|entry| Sealed::of(self.dim, entry)).collect()
     }
 
     /// Puts entries in that were [prepared](Self::prepare), each in place of what is held of its
@@ -265,17 +284,12 @@ impl Index {
             codes.reserve(self.rows.len() + entries.len() + AHEAD)?;
         }
         self.vectors.look_ahead()?;
-        let held = self.codes.as_ref().map(|codes| codes.basis.clone());
-        let sealed = prepared.sealed.map_or_else(|| self.seal(entries), Ok)?;
-        let coded = match (held, prepared.codes) {
-            (None, _) => None,
-            (Some(held), Some((basis, coded))) if Arc::ptr_eq(&held, &basis) => Some(coded),
-            // because: another basis was learned since they were prepared
-            (Some(held), _) => Some(code(&held, entries, &sealed)?),
-        };
+        let fits = prepared.fits(entries.len(), self.basis());
+        let prepared = if fits { prepared } else { self.work_out(entries)? };
+        let Prepared { sealed, codes: coded } = prepared;
         for (n, (entry, sealed)) in entries.iter().zip(&sealed).enumerate() {
             let row = self.put(entry, sealed)?;
-            if let (Some(codes), Some(coded)) = (&mut self.codes, &coded) {
+            if let (Some(codes), Some((_, coded))) = (&mut self.codes, &coded) {
                 codes.put(row, &coded[n])?;
             }
         }
@@ -387,9 +401,12 @@ impl Index {
         basis: &Basis,
         rows: &[u32],
     ) -> Result<Vec<(u32, RowCodes)>, IndexError> {
-        let rows: Vec<u32> = rows.iter().filter(|row| self.is_live(**row)).copied().collect();
-        let coded = RowCodes::of(basis, rows.len(), |n, x| self.joint(rows[n], x))?;
-        Ok(rows.into_iter().zip(coded).collect())
+        let rows: Vec<u32> = rows.iter().copied().filter(|&row| self.is_live(row)).collect();
+        let batches = rows
+            .par_chunks(BATCH)
+            .map(|rows| RowCodes::of_batch(basis, rows, |&row, x| self.joint(row, x)));
+        let coded = batches.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+        Ok(rows.iter().copied().zip(coded).collect())
     }
 
     /// Switches to new codes, after coding what is left to.
@@ -491,13 +508,14 @@ pub(crate) fn check_vector(dim: usize, vector: &[f32]) -> Result<f64, IndexError
     if norm > 0.0 && norm.is_finite() { Ok(norm) } else { Err(IndexError::NoDirection { norm }) }
 }
 
+/// Codes a batch of entries.
 fn code(
     basis: &Basis,
-    entries: &[Entry<'_>],
+    batch: &[Entry<'_>],
     sealed: &[Sealed],
 ) -> Result<Vec<RowCodes>, IndexError> {
-    RowCodes::of(basis, entries.len(), |n, x| {
-        let (entry, Sealed { embedding, captions }) = (&entries[n], &sealed[n]);
+    let batch: Vec<_> = batch.iter().zip(sealed).collect();
+    RowCodes::of_batch(basis, &batch, |(entry, Sealed { embedding, captions }), x| {
         let vectors = std::iter::once(&entry.embedding).chain(&entry.captions);
         let norms = embedding.norms.iter().chain(&captions.norms);
         Ok(joint(basis.dim, vectors.zip(norms).map(|(x, &norm)| Raw::new(x, norm)), x))

@@ -443,6 +443,11 @@ fn compare_kernels(
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let y = random_vector(&mut random, basis.width);
         prop_assert_eq!(instructions.code(basis, &y, 0.3), plain.code(basis, &y, 0.3));
+        let signs = random_vector(&mut random, 3 * basis.width);
+        let (mut turned, mut expected) = (y.clone(), y);
+        instructions.scramble(&signs, &mut turned);
+        plain.scramble(&signs, &mut expected);
+        prop_assert_eq!(turned, expected);
     }
     Ok(())
 }

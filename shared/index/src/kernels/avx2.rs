@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Estimates, Lookup};
+use super::{Estimates, Lookup, hadamard::LANES};
 use crate::{
     basis::Basis,
     nibbles::Coded,
@@ -61,7 +61,32 @@ pub(super) fn estimate(query: &SketchQuery, block: &[u8], floor: f32, estimates:
 
 #[target_feature(enable = "avx2")]
 pub(super) fn scramble(signs: &[f32], row: &mut [f32]) {
-    super::hadamard::scramble(signs, row);
+    super::hadamard::scramble(signs, row, |x| butterflies(x));
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn butterflies(x: [f32; LANES]) -> [f32; LANES] {
+    let within = |x: __m256| {
+        let [four, two, one] = [0xF0, 0xCC, 0xAA].map(|lanes: i32| {
+            let lane = |i: i32| if lanes >> i & 1 == 1 { -0.0 } else { 0.0 };
+            _mm256_setr_ps(lane(0), lane(1), lane(2), lane(3), lane(4), lane(5), lane(6), lane(7))
+        });
+        let x = _mm256_add_ps(_mm256_permute2f128_ps::<1>(x, x), _mm256_xor_ps(x, four));
+        let x = _mm256_add_ps(_mm256_permute_ps::<0b01_00_11_10>(x), _mm256_xor_ps(x, two));
+        _mm256_add_ps(_mm256_permute_ps::<0b10_11_00_01>(x), _mm256_xor_ps(x, one))
+    };
+    // SAFETY: eight f32 are read each time.
+    let (low, high) =
+        unsafe { (_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x[LANES / 2..].as_ptr())) };
+    let mut y = [0.0; LANES];
+    let (first, second) = y.split_at_mut(LANES / 2);
+    // SAFETY: eight f32 are written each time.
+    unsafe {
+        _mm256_storeu_ps(first.as_mut_ptr(), within(_mm256_add_ps(low, high)));
+        _mm256_storeu_ps(second.as_mut_ptr(), within(_mm256_sub_ps(low, high)));
+    }
+    y
 }
 
 #[target_feature(enable = "avx2")]

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Estimates, Lookup};
+use super::{Estimates, Lookup, hadamard::LANES};
 use crate::{
     basis::Basis,
     nibbles::Coded,
@@ -60,7 +60,25 @@ pub(super) fn estimate(query: &SketchQuery, block: &[u8], floor: f32, estimates:
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(super) fn scramble(signs: &[f32], row: &mut [f32]) {
-    super::hadamard::scramble(signs, row);
+    super::hadamard::scramble(signs, row, |x| butterflies(x));
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn butterflies(x: [f32; LANES]) -> [f32; LANES] {
+    // SAFETY: sixteen f32 are read.
+    let mut x = unsafe { _mm512_loadu_ps(x.as_ptr()) };
+    let add = |swapped, x, minus| {
+        _mm512_add_ps(swapped, _mm512_mask_xor_ps(x, minus, x, _mm512_set1_ps(-0.0)))
+    };
+    x = add(_mm512_shuffle_f32x4::<0b01_00_11_10>(x, x), x, 0xFF00);
+    x = add(_mm512_shuffle_f32x4::<0b10_11_00_01>(x, x), x, 0xF0F0);
+    x = add(_mm512_permute_ps::<0b01_00_11_10>(x), x, 0xCCCC);
+    x = add(_mm512_permute_ps::<0b10_11_00_01>(x), x, 0xAAAA);
+    let mut y = [0.0; LANES];
+    // SAFETY: sixteen f32 are written.
+    unsafe { _mm512_storeu_ps(y.as_mut_ptr(), x) };
+    y
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]

@@ -101,7 +101,7 @@ impl Instructions {
             // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::scramble(signs, row) },
-            Self::Portable => hadamard::scramble(signs, row),
+            Self::Portable => hadamard::scramble(signs, row, hadamard::butterflies),
         }
     }
 
