@@ -335,13 +335,30 @@ impl Disk {
         let firsts: Vec<u8> = (0..=u8::MAX).collect();
         let found = self.by_readers(&firsts, |&first| self.recollections_of(first))?;
         let images: HashMap<_, _> = found.into_iter().flatten().collect();
-        let records: u64 = images.values().map(|image: &Recollection| count(image.state())).sum();
-        let written = self.records.load(Ordering::Relaxed);
-        if records != written {
-            let cause = format!("of {written} records it has {records}");
-            return Err(self.failed("read", cause));
-        }
+        self.check_records(images.values().map(Recollection::state))?;
         Ok(images)
+    }
+
+    /// Everything but vectors of some images, in no particular order.
+    pub(crate) fn recollections_of_some(
+        &self,
+        images: &[ImageId],
+    ) -> Result<Vec<(ImageId, Recollection)>, DiskError> {
+        self.by_readers(images, |&image| Ok((image, self.recollection(image)?)))
+    }
+
+    /// # Errors
+    /// What is held of all images is more or less than was written.
+    pub(crate) fn check_records(
+        &self,
+        states: impl Iterator<Item = ImageState>,
+    ) -> Result<(), DiskError> {
+        let (records, written): (u64, _) =
+            (states.map(count).sum(), self.records.load(Ordering::Relaxed));
+        if records == written {
+            return Ok(());
+        }
+        Err(self.failed("read", format!("of {written} records it has {records}")))
     }
 
     /// The vectors of images, in no particular order.

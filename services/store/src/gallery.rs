@@ -4,6 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
 use weimocir_domain::{
     Candidate, CaptionSimilarity, Components, Composed, FieldError, FieldKinds, Filter,
     FilterError, ImageId, ModelId, Query, Raw,
@@ -35,16 +36,24 @@ pub(crate) struct Gallery {
     misfits: u64,
 }
 
-#[derive(Debug, Default)]
-struct Known {
+/// All that memory has of an image but what the index holds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Known {
     state: ImageState,
     about: Option<Arc<About>>,
     texts: Option<Arc<[String]>>,
     /// Caption vectors of an image that is not there yet: the index has those of the others.
+    #[serde(skip)]
     waiting: Vec<Vec<f32>>,
 }
 
-#[derive(Debug)]
+impl Known {
+    fn is_captioned(&self) -> bool {
+        self.about.is_some() && self.texts.is_some()
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 struct About {
     source: String,
     metadata: Metadata,
@@ -129,38 +138,52 @@ impl Gallery {
         }
     }
 
-    /// Knows what is recalled, but has no vectors yet.
-    pub(crate) fn recall(
-        recollections: HashMap<ImageId, Recollection>,
-        memory: Arc<dyn Memory>,
-    ) -> Self {
+    /// Knows what was [noted](Self::known_of) of images, the newest last, but has no vectors yet.
+    pub(crate) fn of_known(known: Vec<Vec<(ImageId, Known)>>, memory: Arc<dyn Memory>) -> Self {
         let mut gallery = Self::new(memory);
-        gallery.known.reserve(recollections.len());
+        gallery.known.reserve(known.iter().map(Vec::len).sum());
+        gallery.known.extend(known.into_iter().flatten());
+        gallery.captioned =
+            gallery.known.values().filter(|known| known.is_captioned()).count() as u64;
+        gallery
+    }
+
+    /// What is known of some images.
+    pub(crate) fn known_of(&self, images: &[ImageId]) -> Vec<(ImageId, Known)> {
+        let known = |&image| Some((image, self.known.get(&image)?.clone()));
+        images.iter().filter_map(known).collect()
+    }
+
+    /// Takes what the disk has of images for what is known of them, but for their vectors.
+    pub(crate) fn recall(
+        &mut self,
+        recollections: impl IntoIterator<Item = (ImageId, Recollection)>,
+    ) {
         for (image, recollection) in recollections {
             let state = recollection.state();
             let Recollection { image: picture, captions, .. } = recollection;
-            gallery.captioned += u64::from(picture.is_some() && captions.is_some());
             let (models, texts) = captions.map(|record| (record.model, record.texts)).unzip();
             let about = picture.map(|record| {
                 let about = About { source: record.source, metadata: record.metadata };
                 (record.model, Arc::new(about))
             });
             let (model, about) = about.unzip();
-            gallery.model = gallery.model.take().or(model).or(models);
+            self.model = self.model.take().or(model).or(models);
             let known = Known { state, about, texts: texts.map(Arc::from), waiting: Vec::new() };
-            gallery.known.insert(image, known);
+            self.captioned += u64::from(known.is_captioned());
+            let before = self.known.insert(image, known);
+            self.captioned -= u64::from(before.is_some_and(|known| known.is_captioned()));
         }
-        gallery
+    }
+
+    /// What is held of every image ever heard of.
+    pub(crate) fn states(&self) -> impl Iterator<Item = ImageState> {
+        self.known.values().map(|known| known.state)
     }
 
     /// Takes over an index that was saved.
     pub(crate) fn seat(&mut self, model: ModelId, index: Index) {
         (self.model, self.index) = (Some(model), Some(index));
-    }
-
-    /// Forgets the index, but not what is known.
-    pub(crate) fn unseat(&mut self) {
-        self.index = None;
     }
 
     /// Every image ever heard of.
@@ -368,7 +391,7 @@ impl Gallery {
     }
 
     fn is_captioned(&self, image: ImageId) -> bool {
-        self.known.get(&image).is_some_and(|known| known.about.is_some() && known.texts.is_some())
+        self.known.get(&image).is_some_and(Known::is_captioned)
     }
 
     /// Whether there are images enough to learn new codes from, and learning has not begun.

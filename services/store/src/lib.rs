@@ -11,6 +11,7 @@ mod disk;
 mod gallery;
 mod load;
 mod part;
+mod pieces;
 mod saved;
 mod serve;
 mod shard;

@@ -37,7 +37,9 @@ pub(crate) struct Opened {
 /// # Errors
 /// The folder is in use, or cannot be made or changed; there is no memory.
 pub(crate) fn open(folder: &Path, log: &LogIdentity) -> Result<Opened, DiskError> {
+    let began = Instant::now();
     let (disk, applied) = Disk::open(folder, log)?;
+    tracing::debug!(seconds = began.elapsed().as_secs_f64(), "store opened");
     // because: sled panics on some damaged files, and only when it reads them
     let loaded = catch_unwind(AssertUnwindSafe(|| load(&disk, log, applied)));
     match loaded.unwrap_or_else(|_| Err(disk.panicked())) {
@@ -63,44 +65,63 @@ fn beside(disk: &Disk, log: &LogIdentity) -> Saved {
 
 fn load(disk: &Disk, log: &LogIdentity, applied: u64) -> Result<(Gallery, Saved, u64), DiskError> {
     let mut saved = beside(disk, log);
-    let (recollections, restored) = rayon::join(|| disk.recollections(), || saved.load(applied));
-    let mut gallery = Gallery::recall(recollections?, saved.memory());
-    if let Some(restored) = restored? {
-        if let Some(unsaved) = restore(&mut gallery, disk, restored)? {
-            return Ok((gallery, saved, unsaved));
+    let began = Instant::now();
+    if let Some(restored) = saved.load(applied)? {
+        tracing::debug!(seconds = began.elapsed().as_secs_f64(), "saved index read");
+        match restore(disk, restored, &saved)? {
+            Some((gallery, unsaved)) => return Ok((gallery, saved, unsaved)),
+            None => tracing::error!(
+                "the saved index does not fit the store; making it anew from the vectors"
+            ),
         }
-        tracing::error!("the saved index does not fit the store; making it anew from the vectors");
-        gallery.unseat();
     }
     // because: an index that is made anew writes over the files of the one before
     saved.discard()?;
+    let mut gallery = Gallery::new(saved.memory());
+    gallery.recall(disk.recollections()?);
     let images = gallery.known_images();
     put_back(&mut gallery, disk, &images)?;
     Ok((gallery, saved, images.len() as u64))
 }
 
-/// Brings the index to where sled is; returns how many images that took, or `None` if it still does
-/// not hold what sled does.
+/// Brings what was saved to where sled is; returns how many images that took, or `None` if it still is
+/// not what sled holds.
 fn restore(
-    gallery: &mut Gallery,
     disk: &Disk,
     restored: Restored,
-) -> Result<Option<u64>, DiskError> {
-    let Restored { model, mut index, applied, lost } = restored;
+    saved: &Saved,
+) -> Result<Option<(Gallery, u64)>, DiskError> {
+    let Restored { model, mut index, known, applied, lost } = restored;
     let Some(touched) = disk.touched_after(applied)? else { return Ok(None) };
     // because: they go to other places than the saved table says
     disk.touch(&lost)?;
     let touched: HashSet<ImageId> = touched.into_iter().chain(lost).collect();
+    let touched: Vec<ImageId> = touched.into_iter().collect();
     for &image in &touched {
         index.remove(image);
     }
+    let mut gallery = match known {
+        Some(known) => {
+            let mut gallery = Gallery::of_known(known, saved.memory());
+            gallery.recall(disk.recollections_of_some(&touched)?);
+            gallery
+        }
+        None => {
+            let mut gallery = Gallery::new(saved.memory());
+            gallery.recall(disk.recollections()?);
+            gallery
+        }
+    };
+    if let Err(error) = disk.check_records(gallery.states()) {
+        tracing::error!(%error, "what is saved beside the store is not what it holds");
+        return Ok(None);
+    }
     gallery.seat(model, index);
-    let images: Vec<ImageId> = touched.into_iter().collect();
-    put_back(gallery, disk, &images)?;
+    put_back(&mut gallery, disk, &touched)?;
     // because: images that wait for their pixels have vectors, and no row
     let waiting = gallery.waiting_images();
-    put_back(gallery, disk, &waiting)?;
-    Ok(gallery.is_whole().then_some(images.len() as u64))
+    put_back(&mut gallery, disk, &waiting)?;
+    Ok(gallery.is_whole().then_some((gallery, touched.len() as u64)))
 }
 
 fn put_back(gallery: &mut Gallery, disk: &Disk, images: &[ImageId]) -> Result<(), DiskError> {

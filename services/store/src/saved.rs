@@ -1,24 +1,37 @@
 //! The index beside sled: its exact vectors in mapped files, and what else it takes to have it back
-//! at a start without making it anew. All of it can be thrown away: sled has every vector.
+//! at a start without making it anew; also what is known of each image, which sled would be asked for
+//! one by one. All of it can be thrown away: sled has everything.
 //!
 //! A manifest names the files that belong together, each with its checksum, and how far the log was
 //! applied to them. It is replaced as a whole, so that a crash leaves the old state or the new one;
 //! images that were touched after it are put in anew from sled.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use memmap2::MmapMut;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use weimocir_domain::{ImageId, ModelId};
 use weimocir_index::{Basis, Index, IndexError, Memory, Restoring, Table};
 use weimocir_wire::{Encoding, Message, decode, encode};
 
-use crate::{disk::DiskError, gallery::Gallery, shard::Shelf};
+use crate::{
+    disk::DiskError,
+    gallery::{Gallery, Known},
+    pieces::{PIECE, Pieces},
+    shard::Shelf,
+};
+
+/// Images of a file of what is known.
+// because: some 25 MB, little enough to be read and written at once
+const KNOWN: usize = 1 << 16;
+/// Images that are looked at without a change between them.
+const PAGE: usize = 1 << 10;
 
 /// The folder of one shard's index.
 #[derive(Debug)]
@@ -47,10 +60,15 @@ struct Manifest {
     table: Part,
     basis: Option<Part>,
     segments: Vec<Part>,
+    /// What is known of images; later files have newer word of some.
+    known: Vec<Part>,
+    /// How many images these files speak of, each as often as it is spoken of.
+    noted: usize,
 }
 
 impl Message for Manifest {
     const NAME: &'static str = "saved-index";
+    const VERSION: u16 = 2;
 }
 
 /// A file that is never changed once it is whole.
@@ -92,8 +110,10 @@ impl Moment {
 pub(crate) struct Restored {
     pub model: ModelId,
     pub index: Index,
+    /// What was known of images, the newest word last, unless that is damaged.
+    pub known: Option<Vec<Vec<(ImageId, Known)>>>,
     pub applied: u64,
-    /// Images that it has lost.
+    /// Images that the index has lost.
     pub lost: Vec<ImageId>,
 }
 
@@ -126,10 +146,29 @@ impl Saved {
         if !path.exists() {
             return Ok(None);
         }
-        let manifest = self.read_manifest(&path)?;
+        let mut manifest = self.read_manifest(&path)?;
         if manifest.log_created != self.log_created || manifest.applied > applied {
             return Err(self.failed("read", "it is of another log, or of a later state"));
         }
+        let (index, known) =
+            rayon::join(|| self.read_index(&manifest), || self.read_known(&manifest));
+        let (index, lost) = index?;
+        let known = known.inspect_err(|error| {
+            tracing::error!(%error, "what is known of images is damaged; reading it from the store");
+        });
+        if known.is_err() {
+            (manifest.known, manifest.noted) = (Vec::new(), 0);
+        }
+        let (model, applied) = (manifest.model.clone(), manifest.applied);
+        let basis = index.basis().cloned();
+        // because: those that were coded anew are not what is on disk
+        let changes = index.changes().iter().map(|_| 0).collect();
+        self.newest = Some(Newest { manifest, basis, changes });
+        Ok(Some(Restored { model, index, known: known.ok(), applied, lost }))
+    }
+
+    /// The index, and images that it has lost.
+    fn read_index(&self, manifest: &Manifest) -> Result<(Index, Vec<ImageId>), DiskError> {
         let basis = manifest.basis.as_ref().map(|part| self.read(part)).transpose()?;
         let mut restoring =
             Restoring::new(self.read(&manifest.table)?, basis, Box::new(self.memory()))?;
@@ -143,13 +182,11 @@ impl Saved {
                 lost.extend(restoring.code(n)?);
             }
         }
-        let index = restoring.finish();
-        let (model, applied) = (manifest.model.clone(), manifest.applied);
-        let basis = index.basis().cloned();
-        // because: those that were coded anew are not what is on disk
-        let changes = index.changes().iter().map(|_| 0).collect();
-        self.newest = Some(Newest { manifest, basis, changes });
-        Ok(Some(Restored { model, index, applied, lost }))
+        Ok((restoring.finish(), lost))
+    }
+
+    fn read_known(&self, manifest: &Manifest) -> Result<Vec<Vec<(ImageId, Known)>>, DiskError> {
+        manifest.known.par_iter().map(|part| self.read(part)).collect()
     }
 
     fn read_manifest(&self, path: &Path) -> Result<Manifest, DiskError> {
@@ -273,6 +310,7 @@ impl Saved {
                 });
             }
         }
+        let (known, noted) = self.write_known(shelf, serial)?;
         let manifest = Manifest {
             log_created: self.log_created.clone(),
             applied: moment.applied,
@@ -281,6 +319,8 @@ impl Saved {
             table: self.write_value(format!("table-{serial}"), &moment.table)?,
             basis,
             segments,
+            known,
+            noted,
         };
         self.sync_pieces().map_err(|e| self.failed("sync", e))?;
         self.write_manifest(&manifest)?;
@@ -306,6 +346,35 @@ impl Saved {
             }
             Ok(())
         })
+    }
+
+    /// Notes what is known of the images that were touched since the last time, or of all if most of
+    /// what was noted is outdated. Newer word than the moment's does not harm, as who is touched later
+    /// is recalled from sled.
+    fn write_known(&self, shelf: &Shelf, serial: u64) -> Result<(Vec<Part>, usize), DiskError> {
+        let newest = self.newest.as_ref().map(|newest| &newest.manifest);
+        let since = newest.filter(|manifest| manifest.noted > 0);
+        let touched =
+            since.map(|manifest| shelf.disk.touched_after(manifest.applied)).transpose()?;
+        let images = shelf.gallery().known_images();
+        let touched: Option<HashSet<ImageId>> =
+            touched.flatten().map(|touched| touched.into_iter().collect());
+        let added = since.zip(touched).filter(|(manifest, touched)| {
+            manifest.noted + touched.len() <= 2 * images.len() + KNOWN
+        });
+        let (mut known, mut noted, images) = match added {
+            Some((manifest, touched)) => {
+                (manifest.known.clone(), manifest.noted, touched.into_iter().collect())
+            }
+            None => (Vec::new(), 0, images),
+        };
+        for (n, images) in images.chunks(KNOWN).enumerate() {
+            let pages = images.chunks(PAGE).map(|page| shelf.gallery().known_of(page));
+            let of_these: Vec<(ImageId, Known)> = pages.flatten().collect();
+            known.push(self.write_value(format!("known-{serial}-{n}"), &of_these)?);
+            noted += of_these.len();
+        }
+        Ok((known, noted))
     }
 
     fn write_value<T: Serialize>(&self, name: String, value: &T) -> Result<Part, DiskError> {
@@ -359,7 +428,8 @@ impl Saved {
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
         let manifest = self.newest.as_ref().map(|newest| &newest.manifest);
         let parts = manifest.into_iter().flat_map(|manifest| {
-            manifest.segments.iter().chain(&manifest.basis).chain([&manifest.table])
+            let known = manifest.segments.iter().chain(&manifest.known);
+            known.chain(&manifest.basis).chain([&manifest.table])
         });
         let names: Vec<&str> = parts.map(|part| part.name.as_str()).collect();
         for entry in entries.flatten() {
@@ -395,50 +465,6 @@ impl Read for Summed {
         self.sum.update(&out[..read]);
         Ok(read)
     }
-}
-
-const PIECE: &str = "vectors-";
-
-/// Memory in files, which outlives the process.
-#[derive(Debug)]
-struct Pieces {
-    folder: PathBuf,
-}
-
-impl Memory for Pieces {
-    fn piece(&self, number: usize, bytes: usize) -> io::Result<MmapMut> {
-        let path = self.folder.join(format!("{PIECE}{number}"));
-        let open = || {
-            std::fs::create_dir_all(&self.folder)?;
-            let mut options = File::options();
-            let file = options.read(true).write(true).create(true).truncate(false).open(&path)?;
-            reserve(&file, bytes as u64)?;
-            map(&file, bytes)
-        };
-        open().map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
-    }
-}
-
-/// Makes the file as long as this at least.
-// because: a write to mapped memory that the disk has no room for would kill the process
-fn reserve(file: &File, bytes: u64) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::{fs::FallocateFlags, io::Errno};
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
-            // because: a file system without it has no way to promise room
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-            reserved => return Ok(reserved?),
-        }
-    }
-    if file.metadata()?.len() < bytes { file.set_len(bytes) } else { Ok(()) }
-}
-
-fn map(file: &File, bytes: usize) -> io::Result<MmapMut> {
-    // SAFETY: the file belongs to this shard, whose folder sled keeps locked against other processes,
-    // and one index maps it at a time. It is not cut while it is mapped. What a disk or a person
-    // changes in it is found by the checksum of each record.
-    unsafe { memmap2::MmapOptions::new().len(bytes).map_mut(file) }
 }
 
 #[cfg(test)]
@@ -552,7 +578,7 @@ mod tests {
         drop(shelf);
         let files = std::fs::read_dir(path.join("index")).unwrap();
         let files: Vec<_> = files.map(|entry| entry.unwrap().file_name()).collect();
-        for prefix in ["manifest", "table-", "basis-", "codes-", "vectors-"] {
+        for prefix in ["manifest", "table-", "basis-", "codes-", "known-", "vectors-"] {
             let is_there = files.iter().any(|file| file.to_string_lossy().starts_with(prefix));
             assert!(is_there, "{prefix}: {files:?}");
         }

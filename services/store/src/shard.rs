@@ -157,6 +157,7 @@ pub(crate) async fn run(
     let log = ShardLog::open(&bus, collection, *shard).await?;
     let (folder, identity) = (place.folder(), log.identity());
     let declared = fields.borrow_and_update().clone();
+    let began = Instant::now();
     let Opened { shelf, applied, unsaved } = tokio::task::spawn_blocking(move || {
         let opened = load::open(&folder, &identity)?;
         opened.shelf.gallery_mut().declare(&declared);
@@ -166,7 +167,8 @@ pub(crate) async fn run(
     .context("the loader died")??;
     let images = shelf.gallery().images();
     let end = log.identity().last_sequence;
-    tracing::info!(%collection, %shard, images, applied, end, "shard loaded");
+    let seconds = began.elapsed().as_secs_f64();
+    tracing::info!(%collection, %shard, images, applied, end, seconds, "shard loaded");
 
     let shelf = Arc::new(shelf);
     let follower = Follower::new(bus, log, (shelf.clone(), applied, unsaved), shutdown.clone());
