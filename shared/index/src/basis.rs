@@ -31,6 +31,11 @@ use crate::{
 /// Coordinates of the common group.
 pub(crate) const COMMON: usize = 4;
 
+/// What codes of each group leave of a Gaussian coordinate's square: evenly spaced ones of 4 and 2 bits (Max,
+/// "Quantizing for minimum distortion", IRE 1960, table II), a sign, `1 - 2/π`, and of sixteen the
+/// greatest, `1 - 1.766²/16`, 1.766 being what it is on average.
+const LEFT: [f64; 4] = [0.0115, 0.119, 0.363, 0.805];
+
 /// Coordinates of each coded group, as ranges of a row's coordinates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Groups {
@@ -150,6 +155,19 @@ impl Basis {
             row.iter_mut().zip(&self.centre).for_each(|(x, c)| *x -= c);
         }
         self.turn.apply(rows);
+    }
+
+    /// What sketches leave of a row on average: `‖error‖²` of rows whose groups are as long as those of `y`.
+    pub(crate) fn left(&self, y: &[f32]) -> f64 {
+        let squares = self.groups.all().map(|group| f64::from(dot(&y[group.clone()], &y[group])));
+        squares.iter().zip(LEFT).map(|(square, left)| square * left).sum()
+    }
+
+    /// The mean of that over the sample.
+    pub(crate) fn usually_left(&self) -> f64 {
+        let squares = self.groups.all().into_iter().zip(self.spreads);
+        let squares = squares.map(|(group, spread)| group.len() as f64 * f64::from(spread).powi(2));
+        squares.zip(LEFT).map(|(square, left)| square * left).sum()
     }
 
     /// Replaces a query's `w` by its coordinates: those of a row, without the centre.

@@ -53,6 +53,8 @@ struct Segment {
 pub(crate) struct RowCodes {
     sketch: Sketch,
     nibbles: Coded,
+    /// See [`Basis::left`].
+    pub(crate) left: f64,
 }
 
 impl RowCodes {
@@ -73,7 +75,7 @@ impl RowCodes {
         let instructions = Instructions::detect();
         let coded = x.chunks_exact(basis.width).zip(spreads).map(|(y, spread)| {
             let (sketch, nibbles) = instructions.code(basis, y, spread);
-            Self { sketch, nibbles }
+            Self { sketch, nibbles, left: basis.left(y) }
         });
         Ok(coded.collect())
     }

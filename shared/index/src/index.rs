@@ -25,6 +25,13 @@ pub const LEARN: usize = 4_096;
 // because: sums of a sketch's table values have 16 bits, which hold those of the tail up to here
 pub const MOST_DIM: usize = 4_096;
 
+/// The share of a gallery whose new images tell whether the data drift.
+// because: fewer would cost the coding of all others more than they gain
+const DRIFT: usize = 8;
+/// What sketches leave of them then, compared to the images that the codes were learned from.
+// because: bounds are then wider by a quarter
+const MUCH: f64 = 1.5;
+
 /// Rows of a sample.
 // because: several times the directions that are learned from it
 const SAMPLE: usize = 8_192;
@@ -64,6 +71,8 @@ pub struct Index {
     changed: Option<Vec<u32>>,
     /// Images when the basis was learned.
     pub(crate) learned_at: usize,
+    /// Images that were put in since, and what sketches leave of them.
+    since: (usize, f64),
     /// How often learning has begun.
     learnings: u64,
     pub(crate) instructions: Instructions,
@@ -166,6 +175,7 @@ impl Index {
             captions: HashMap::new(),
             changed: None,
             learned_at: 0,
+            since: (0, 0.0),
             learnings: 0,
             instructions: Instructions::detect(),
         }
@@ -291,6 +301,8 @@ impl Index {
             let row = self.put(entry, sealed)?;
             if let (Some(codes), Some((_, coded))) = (&mut self.codes, &coded) {
                 codes.put(row, &coded[n])?;
+                self.since.0 += 1;
+                self.since.1 += coded[n].left;
             }
         }
         Ok(())
@@ -351,10 +363,17 @@ impl Index {
         true
     }
 
-    /// Whether a basis should be learned: there is none yet, or the gallery has outgrown it.
+    /// Whether a basis should be learned: there is none yet, the gallery has outgrown it, or what is put
+    /// in is no longer what it was learned from.
     pub fn learning_is_due(&self) -> bool {
-        let enough = self.len() >= LEARN.max(4 * self.learned_at);
-        enough && self.changed.is_none()
+        let has_grown = self.len() >= LEARN.max(4 * self.learned_at);
+        (has_grown || self.has_drifted()) && self.changed.is_none()
+    }
+
+    fn has_drifted(&self) -> bool {
+        let (count, left) = self.since;
+        let usual = self.basis().map(|basis| basis.usually_left() * count as f64);
+        count >= LEARN.max(self.len() / DRIFT) && usual.is_some_and(|usual| left > MUCH * usual)
     }
 
     /// Notes what changes from now on, for [`Learned::advance`]; a learning that began before is void.
@@ -421,6 +440,7 @@ impl Index {
         }
         adopted?;
         self.learned_at = self.len();
+        self.since = (0, 0.0);
         self.codes = Some(learned.codes);
         Ok(())
     }

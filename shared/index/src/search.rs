@@ -69,8 +69,10 @@ const TASK: usize = 32;
 /// Blocks that all queries of a batch look at before the next ones.
 // because: so many stay in the first cache
 const TILE: usize = 4;
-/// Rows chosen by a filter that are looked at one by one.
+/// Rows chosen by a filter that are looked at one by one, if they are that share of all or less.
+// because: a look at one takes as long as the scan of some ten
 const FEW: u64 = if cfg!(test) { 100 } else { 16_384 };
+const SHARE: u64 = 16;
 /// Promising rows that are bounded by one task.
 const SOME: usize = 64;
 /// Tasks of a scan whose other rows are bounded by one.
@@ -178,7 +180,9 @@ impl Index {
         let mut runs: Vec<Run<'_>> =
             queries.par_iter().map(|query| Run::new(self, query, &admitted, wanted)).collect();
         match &self.codes {
-            Some(codes) if admitted.count > FEW => self.rounds(codes, &mut runs)?,
+            Some(codes) if admitted.count > FEW.min(self.len() as u64 / SHARE) => {
+                self.rounds(codes, &mut runs)?;
+            }
             Some(codes) => {
                 let rows: Vec<u32> = admitted.rows(0..admitted.words.len()).collect();
                 runs.par_iter_mut().try_for_each(|run| run.look_at(codes, &rows))?;

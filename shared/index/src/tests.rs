@@ -16,7 +16,7 @@ use roaring::RoaringBitmap;
 use weimocir_domain::{Beta, Composed, ImageId, exact_dot};
 
 use crate::{
-    Entry, Found, Guarantee, Index, IndexError, Memory, Restoring, Wanted,
+    Entry, Found, Guarantee, Index, IndexError, LEARN, Memory, Restoring, Wanted,
     basis::Basis,
     kernels::{Estimates, Instructions},
     sketch::BLOCK,
@@ -525,6 +525,22 @@ fn a_basis_is_orthonormal() {
             }
         }
     }
+}
+
+#[test]
+fn codes_are_learned_again_when_the_data_drift() {
+    let mut gallery = Gallery::new(Kind::Clustered, 140, 1, 3);
+    let step = |gallery: &mut Gallery, from: usize| {
+        (from..from + LEARN).step_by(512).for_each(|n| gallery.put(n..n + 512));
+        let is_due = gallery.index.learning_is_due();
+        gallery.index.learn().unwrap();
+        is_due
+    };
+    assert!(step(&mut gallery, 0), "there are no codes");
+    assert!(!step(&mut gallery, LEARN), "nothing has changed");
+    gallery.source = Source::new(Kind::Clustered, 140, 4);
+    assert!(step(&mut gallery, 2 * LEARN), "the images are around other means");
+    assert!(!step(&mut gallery, 3 * LEARN), "they are known by now");
 }
 
 #[test]
