@@ -142,7 +142,8 @@ impl Bench {
         let mut kills = 0;
         for first in (0..images).step_by(BLOCK) {
             let made = self.mixture.images(first, BLOCK.min(images - first));
-            let parts = made.iter().enumerate().map(|(n, image)| self.put(first + n, image));
+            let parts =
+                made.iter().enumerate().map(|(n, image)| self.put_until_taken(first + n, image));
             futures::stream::iter(parts).buffer_unordered(1_000).try_collect::<Vec<()>>().await?;
             if first * self.args.kills >= (kills + 1) * images {
                 kills += 1;
@@ -155,6 +156,16 @@ impl Bench {
         }
         self.until_whole().await?;
         Ok((store, images as f64 / began.elapsed().as_secs_f64()))
+    }
+
+    /// As an encoder does, whose work comes again until its parts are acknowledged.
+    async fn put_until_taken(&self, n: usize, image: &Image) -> anyhow::Result<()> {
+        let mut tries = 0;
+        while let Err(error) = self.put(n, image).await {
+            tries += 1;
+            ensure!(tries < 5, error);
+        }
+        Ok(())
     }
 
     async fn put(&self, n: usize, image: &Image) -> anyhow::Result<()> {
