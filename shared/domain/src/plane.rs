@@ -215,6 +215,16 @@ impl Norm {
         }
     }
 
+    /// What to multiply a [`Component`] with at this α: `(1-α)` and `α`, over the length of the sum.
+    ///
+    /// # Errors
+    /// As [`Components::explain`].
+    pub fn factors(&self, alpha: Alpha) -> Result<(f64, f64), FusionError> {
+        let (reference, modifier) = self.weights(alpha);
+        let length = self.length(reference, modifier)?;
+        Ok((reference / length, modifier / length))
+    }
+
     /// `‖reference·x + modifier·m‖`
     fn length(&self, reference: f64, modifier: f64) -> Result<f64, FusionError> {
         let own = reference * reference * self.reference + modifier * modifier * self.modifier;
