@@ -7,6 +7,7 @@ mod dead;
 mod delete;
 mod demo;
 mod embed;
+mod eval;
 mod exit;
 mod get;
 pub mod ingest;
@@ -72,6 +73,8 @@ enum Command {
     Delete(delete::DeleteArgs),
     /// Encode pictures and texts here, and print their raw embeddings
     Embed(Box<embed::EmbedArgs>),
+    /// Evaluate the method on a data set
+    Eval(Box<eval::EvalArgs>),
     /// List the known models, and which of them are here
     Models,
     /// Show galleries, work that waits, and workers alive
@@ -90,7 +93,7 @@ pub fn main(weimocir: Weimocir) -> BoxFuture<'static, ExitCode> {
     let level = match command {
         Command::Up(_) => "info",
         // because: a download takes long, and without a terminal its log is all there is to see
-        Command::Embed(_) => "warn,weimocir_models::hub::progress=info",
+        Command::Embed(_) | Command::Eval(_) => "warn,weimocir_models::hub::progress=info",
         _ => "warn",
     };
     if let Err(error) = shared.telemetry.install(level) {
@@ -109,6 +112,7 @@ fn run(command: Command, shared: Shared) -> BoxFuture<'static, anyhow::Result<Do
         Command::Get(args) => get::run(args, shared).boxed(),
         Command::Delete(args) => delete::run(args, shared).boxed(),
         Command::Embed(args) => embed::run(*args, shared).boxed(),
+        Command::Eval(args) => eval::run(*args, shared).boxed(),
         Command::Models => ready(models::run(&shared)).boxed(),
         Command::Status => status::run(shared).boxed(),
         Command::Dead(command) => dead::run(command, shared).boxed(),
