@@ -151,13 +151,10 @@ impl Contest<'_, '_> {
 
     /// Of the images that f32 cannot tell from the target, those that rank before it.
     fn close_above(&mut self, target: usize, beta: Beta) -> Result<u32, FusionError> {
-        let score = |n: usize| at(beta.get(), self.sides.image[n], self.sides.text[n]);
-        let (over, under) = (score(target) + self.slack, score(target) - self.slack);
-        let close = |&n: &usize| n != target && score(n) >= under && score(n) <= over;
-        let close: Vec<usize> = (0..self.sides.image.len()).filter(close).collect();
+        let close = Instructions::detect().close(self.sides, target, beta.get(), self.slack);
         let own = (self.images)(target);
         let mut above = 0;
-        for n in close {
+        for n in close.into_iter().filter(|&n| n != target) {
             let image = (self.images)(n);
             let than = self.exact.score(own, self.alpha, beta)?;
             above += u32::from(match self.exact.score(image, self.alpha, beta)?.total_cmp(&than) {
@@ -178,7 +175,8 @@ fn factors(norm: &Norm, alpha: Alpha) -> Result<([f32; 2], f32), FusionError> {
 }
 
 /// How far a difference of scores may be wrong, of unit vectors of this length.
-// because: the roundings of d additions add up like a random walk of √d steps; this is ten times that
+// because: the roundings of d additions add up like a random walk, whose deviation is a third of √d of
+// them at most; this is nine times that
 fn slack(dim: usize) -> f32 {
-    10.0 * f32::EPSILON / 2.0 * (dim as f32).sqrt()
+    3.0 * f32::EPSILON / 2.0 * (dim as f32).sqrt()
 }

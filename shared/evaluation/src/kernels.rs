@@ -1,4 +1,4 @@
-//! The two inner loops, one source compiled for the best instructions that the processor has.
+//! The inner loops over the gallery, one source compiled for the best instructions that the processor has.
 //! Nothing is fused and each image is computed on its own, so that all give the same numbers.
 
 use std::sync::OnceLock;
@@ -105,6 +105,19 @@ impl Instructions {
         }
         counts
     }
+
+    /// The images that are too close to the `target`th to call at this β, itself among them.
+    pub(crate) fn close(self, sides: &Sides, target: usize, beta: f32, slack: f32) -> Vec<usize> {
+        match self {
+            // SAFETY: `available` has seen the processor have them.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { close_avx512(sides, target, beta, slack) },
+            // SAFETY: the same.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { close_avx2(sides, target, beta, slack) },
+            Self::Portable => close(sides, target, beta, slack),
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -129,6 +142,18 @@ fn above_avx512(s: &Sides, target: usize, betas: &[f32], slack: f32, counts: &mu
 #[target_feature(enable = "avx2")]
 fn above_avx2(s: &Sides, target: usize, betas: &[f32], slack: f32, counts: &mut [Above]) {
     above(s, target, betas, slack, counts);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn close_avx512(sides: &Sides, target: usize, beta: f32, slack: f32) -> Vec<usize> {
+    close(sides, target, beta, slack)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn close_avx2(sides: &Sides, target: usize, beta: f32, slack: f32) -> Vec<usize> {
+    close(sides, target, beta, slack)
 }
 
 #[inline(always)]
@@ -167,6 +192,29 @@ fn above(s: &Sides, target: usize, betas: &[f32], slack: f32, counts: &mut [Abov
             count.perhaps += perhaps;
         }
     }
+}
+
+#[inline(always)]
+fn close(s: &Sides, target: usize, beta: f32, slack: f32) -> Vec<usize> {
+    // because: few images are close, so that a quick look passes most groups of them over
+    const GROUP: usize = 64;
+    let own = at(beta, s.image[target], s.text[target]);
+    let (over, under) = (own + slack, own - slack);
+    let is_close = |score: f32| score >= under && score <= over;
+    let mut close = Vec::new();
+    let groups = s.image.chunks(GROUP).zip(s.text.chunks(GROUP)).enumerate();
+    for (group, (image, text)) in groups {
+        let mut any = false;
+        for (&image, &text) in image.iter().zip(text) {
+            any |= is_close(at(beta, image, text));
+        }
+        if any {
+            let scores = image.iter().zip(text).map(|(&image, &text)| at(beta, image, text));
+            let found = scores.enumerate().filter(|(_, score)| is_close(*score));
+            close.extend(found.map(|(n, _)| group * GROUP + n));
+        }
+    }
+    close
 }
 
 /// `s = (1-β)·s_img + β·s_txt`

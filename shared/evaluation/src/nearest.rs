@@ -9,7 +9,7 @@ use crate::{
     embeddings::Embeddings,
     error::EvaluationError,
     products::Gallery,
-    sweep::{BLOCK, check_choices, excluding},
+    sweep::{check_choices, excluding},
     test_set::TestSet,
 };
 
@@ -44,11 +44,10 @@ pub fn nearest(
     check_choices(&[point.choice], embeddings)?;
     let gallery = Gallery::new(set, embeddings);
     let shares = Shares::new(&gallery, &[point.choice]);
-    let queries = set.triplets.len();
-    let blocks: Vec<Vec<Nearest>> = (0..queries.div_ceil(BLOCK))
+    let blocks: Vec<Vec<Nearest>> = gallery
+        .blocks()
         .into_par_iter()
-        .map(|block| {
-            let range = block * BLOCK..queries.min((block + 1) * BLOCK);
+        .map(|range| {
             let products = excluding(&gallery, range.clone(), &[point.text_reference]);
             let first = |n| {
                 let triplet = &set.triplets[range.start + n];

@@ -8,6 +8,10 @@ use weimocir_domain::TextReference;
 
 use crate::{captions::CaptionChoice, embeddings::Embeddings, test_set::TestSet};
 
+/// Bytes of one block's products; because a matrix product is fast with some dozen rows, every thread
+/// has a block, and a gallery may have 100,000 images.
+const ROOM: usize = 32 << 20;
+
 /// What all queries meet: the gallery's rows, and one over their lengths.
 #[derive(Debug)]
 pub(crate) struct Gallery<'a> {
@@ -56,6 +60,13 @@ impl<'a> Gallery<'a> {
             image_scale: image_scale.collect(),
             caption_scales: (0..embeddings.slots()).map(|r| slot(r).collect()).collect(),
         }
+    }
+
+    /// Ranges of queries whose products are made at once.
+    pub(crate) fn blocks(&self) -> Vec<Range<usize>> {
+        let row = size_of::<f32>() * self.embeddings.images() * (2 + 3 * self.embeddings.slots());
+        let (queries, size) = (self.set.triplets.len(), (ROOM / row).clamp(8, 128));
+        (0..queries).step_by(size).map(|start| start..queries.min(start + size)).collect()
     }
 
     /// One over the number of captions that each image has of these, or 0.

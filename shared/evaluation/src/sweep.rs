@@ -38,10 +38,6 @@ pub struct Sweep {
     among_subset: Vec<u32>,
 }
 
-/// Queries whose products are made at once; because these fill a fast matrix product, and their
-/// results stay in the last cache.
-pub(crate) const BLOCK: usize = 64;
-
 /// Ranks the targets, in the order of the plan: every text reference with every choice of captions.
 /// `progress` hears of queries that are done.
 ///
@@ -59,11 +55,10 @@ pub fn sweep(
     check_choices(&plan.choices, embeddings)?;
     let gallery = Gallery::new(set, embeddings);
     let shares = Shares::new(&gallery, &plan.choices);
-    let queries = set.triplets.len();
-    let blocks: Vec<Vec<Sweep>> = (0..queries.div_ceil(BLOCK))
+    let blocks: Vec<Vec<Sweep>> = gallery
+        .blocks()
         .into_par_iter()
-        .map(|block| {
-            let range = block * BLOCK..queries.min((block + 1) * BLOCK);
+        .map(|range| {
             let ranked = Block::new(&gallery, &shares, range.clone(), plan).ranked(plan);
             progress(range.len());
             ranked
