@@ -30,6 +30,14 @@ impl TextPreprocessor {
         texts.iter().enumerate().map(|(index, text)| self.one(index, text, long)).collect()
     }
 
+    /// The token ids of no text at all, as the published code has them for a missing caption.
+    ///
+    /// # Errors
+    /// A tokenizer that cannot.
+    pub fn of_nothing(&self) -> Result<Tokens, ModelError> {
+        self.tokenizer.framed(0, "", self.context)
+    }
+
     fn one(&self, index: usize, text: &str, long: LongText) -> Result<Tokens, ModelError> {
         let tokens = self.tokenizer.encode(index, text, self.context)?;
         if tokens.truncated && long == LongText::Refuse {

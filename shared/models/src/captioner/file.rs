@@ -22,9 +22,21 @@ impl FileCaptioner {
         Ok(Self { name: format!("file:{}", path.display()), captions })
     }
 
+    /// All that the entry of a picture has, as it is.
+    pub fn entry(&self, source: &str) -> Option<&[String]> {
+        self.captions.get(source).map(Vec::as_slice)
+    }
+
     /// The first `r` sentences count, as they are: what an entry has beyond them belongs to other
     /// pictures that its maker was asked about at once. Blank ones are left out.
-    fn look_up(&self, source: Option<&str>, r: NonZeroUsize) -> Result<Vec<String>, CaptionError> {
+    ///
+    /// # Errors
+    /// No name, no entry of that name, or one without a sentence or with a refusal.
+    pub fn look_up(
+        &self,
+        source: Option<&str>,
+        r: NonZeroUsize,
+    ) -> Result<Vec<String>, CaptionError> {
         let rejected = |reason| Err(CaptionError::Rejected { reason });
         let Some(source) = source else {
             return rejected(format!("{} goes by names, and this picture has none", self.name));

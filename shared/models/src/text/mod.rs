@@ -82,6 +82,16 @@ impl TextTokenizer {
         if text.trim().is_empty() {
             return Err(TextError::Empty { index }.into());
         }
+        self.framed(index, text, context)
+    }
+
+    /// As `encode`, also of no text at all.
+    pub(crate) fn framed(
+        &self,
+        index: usize,
+        text: &str,
+        context: usize,
+    ) -> Result<Tokens, ModelError> {
         let text = match self.cleaning {
             Cleaning::Own => Cow::Borrowed(text),
             Cleaning::OpenAi => Cow::Owned(clean::clean(text)),
