@@ -53,7 +53,7 @@ pub enum EmbeddingsError {
     Shape { tensor: &'static str, found: usize, expected: String },
     #[error("the {tensor} embedding of {name} has a number that is not finite")]
     NotFinite { tensor: &'static str, name: String },
-    #[error("the {tensor} embedding of {name} has length {length:e}, which no encoder makes")]
+    #[error("the {tensor} embedding of {name} has length {length:.1e}, which no encoder makes")]
     Length { tensor: &'static str, name: String, length: f64 },
     #[error("each image has {slots} captions, but {most} at most can be evaluated")]
     TooManyCaptions { slots: usize, most: usize },

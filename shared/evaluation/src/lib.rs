@@ -4,6 +4,7 @@
 //! `datasets` read a [`TestSet`], [`FeaturesFile`] its [`Embeddings`], [`sweep`] ranks the targets.
 
 mod asked;
+mod cache;
 mod captions;
 mod datasets;
 mod embeddings;
@@ -19,16 +20,19 @@ mod results;
 mod submission;
 mod sweep;
 mod test_set;
+mod tuning;
 
+pub use cache::{Cache, CacheError};
 pub use captions::CaptionChoice;
-pub use datasets::{cirr, fashioniq};
+pub use datasets::{circo, cirr, fashioniq, jsonl};
 pub use embeddings::{Embeddings, Parts};
 pub use error::{DataError, EmbeddingsError, EvaluationError, FeaturesError, Names};
-pub use features::FeaturesFile;
+pub use features::{FeaturesFile, write_features};
 pub use grid::Grid;
 pub use metric::{Metric, NEVER};
 pub use nearest::{Nearest, Point, nearest};
-pub use results::{Row, mean, rows, write_csv};
+pub use results::{Row, mean, rows, write_ablation, write_csv, write_tuned};
 pub use submission::{SUBMITTED, write_submission};
 pub use sweep::{Plan, Sweep, sweep};
 pub use test_set::{GalleryImage, TestSet, Triplet};
+pub use tuning::{Tuned, halves, tune};

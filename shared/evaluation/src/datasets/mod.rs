@@ -1,8 +1,10 @@
 //! Data sets in their published layouts, or with the annotation files flat in one folder.
 //! A file says what it holds; whatever does not fit is an error that names it.
 
+pub mod circo;
 pub mod cirr;
 pub mod fashioniq;
+pub mod jsonl;
 mod modifier;
 
 use std::{
@@ -21,11 +23,13 @@ fn find(root: &Path, candidates: &[String]) -> Result<PathBuf, DataError> {
 }
 
 fn read_json<T: DeserializeOwned>(file: &Path, expected: &'static str) -> Result<T, DataError> {
-    let text = fs::read_to_string(file)
-        .map_err(|source| DataError::Read { file: file.to_owned(), source })?;
-    serde_json::from_str(&text).map_err(|error| DataError::Malformed {
+    serde_json::from_str(&read_text(file)?).map_err(|error| DataError::Malformed {
         file: file.to_owned(),
         expected,
         reason: error.to_string(),
     })
+}
+
+fn read_text(file: &Path) -> Result<String, DataError> {
+    fs::read_to_string(file).map_err(|source| DataError::Read { file: file.to_owned(), source })
 }

@@ -1,5 +1,7 @@
 //! Features files: `F.safetensors` with the raw tensors `image [N,d]`, `captions [N,R,d]` and
-//! `modifier [Q,d]`, and beside it `F.json`, which says whose they are.
+//! `modifier [Q,d]`, and beside it `F.json`, which says whose they are. `write` makes them.
+
+mod write;
 
 use std::{
     collections::HashMap,
@@ -12,6 +14,8 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
+
+pub use write::write_features;
 
 use crate::{
     datasets::fashioniq::Category,
