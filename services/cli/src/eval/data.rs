@@ -1,19 +1,85 @@
 //! Test sets with their embeddings, as the arguments name them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use anyhow::bail;
-use weimocir_evaluation::{Embeddings, FeaturesFile, TestSet, cirr, fashioniq};
+use anyhow::{Context, bail};
+use weimocir_catalogue::{Split, write_gallery};
+use weimocir_domain::{Alpha, Beta};
+use weimocir_evaluation::{Embeddings, FeaturesFile, TestSet, circo, cirr, fashioniq, jsonl};
+
+use crate::ingest;
 
 use super::{
     Case,
     args::{Dataset, EvalArgs},
+    backbone::Backbone,
+    captions::Captions,
 };
 
-pub(super) fn cases(args: &EvalArgs) -> anyhow::Result<Vec<Case>> {
-    let sets = sets(args)?;
-    let embeddings = from_features(&args.features, &sets)?;
-    Ok(sets.into_iter().zip(embeddings).map(|(set, embeddings)| Case { set, embeddings }).collect())
+/// What is evaluated, and what there is to say of how it came about.
+#[derive(Debug)]
+pub(super) struct Data {
+    pub(super) cases: Vec<Case>,
+    pub(super) alpha: Alpha,
+    pub(super) beta: Beta,
+    pub(super) captions: Captions,
+    /// Why pictures could not be encoded, by the names of their images.
+    pub(super) unreadable: BTreeMap<String, String>,
+}
+
+/// What suits CLIP, for features of whose model nothing is known.
+const WEIGHTS: (f32, f32) = (0.8, 0.1);
+
+impl Data {
+    pub(super) fn read(args: &EvalArgs) -> anyhow::Result<Self> {
+        let sets = sets(args)?;
+        let mut data = match args.features.as_slice() {
+            [] => Self::encoded(args, sets)?,
+            files => Self::new(from_features(files, &sets)?, sets, WEIGHTS)?,
+        };
+        data.alpha = args.alpha.unwrap_or(data.alpha);
+        data.beta = args.beta.unwrap_or(data.beta);
+        Ok(data)
+    }
+
+    fn new(
+        embeddings: Vec<Embeddings>,
+        sets: Vec<TestSet>,
+        (alpha, beta): (f32, f32),
+    ) -> anyhow::Result<Self> {
+        let cases = sets.into_iter().zip(embeddings);
+        Ok(Self {
+            cases: cases.map(|(set, embeddings)| Case { set, embeddings }).collect(),
+            alpha: Alpha::new(alpha)?,
+            beta: Beta::new(beta)?,
+            captions: Captions::default(),
+            unreadable: BTreeMap::new(),
+        })
+    }
+
+    fn encoded(args: &EvalArgs, sets: Vec<TestSet>) -> anyhow::Result<Self> {
+        let own = &args.backbone;
+        let beside = args.data.join("captions.jsonl");
+        let beside = beside.is_file().then_some(&beside);
+        let captions = match own.captions.as_ref().or(beside) {
+            Some(file) => Captions::read(file, own.r, args.published, &sets)?,
+            None => Captions::default(),
+        };
+        let mut backbone = Backbone::load(args)?;
+        let encoded: anyhow::Result<Vec<Embeddings>> =
+            sets.iter().map(|set| backbone.embeddings(set, &captions, args.images())).collect();
+        let embeddings = encoded?;
+        if let Some(file) = &own.save_features {
+            let all: Vec<(&TestSet, &Embeddings)> = sets.iter().zip(&embeddings).collect();
+            weimocir_evaluation::write_features(file, &all)?;
+        }
+        let mut data = Self::new(embeddings, sets, backbone.default_weights())?;
+        (data.captions, data.unreadable) = (captions, backbone.unreadable);
+        Ok(data)
+    }
 }
 
 fn sets(args: &EvalArgs) -> anyhow::Result<Vec<TestSet>> {
@@ -23,7 +89,34 @@ fn sets(args: &EvalArgs) -> anyhow::Result<Vec<TestSet>> {
             let read = |category| fashioniq::read(&args.data, category, args.published);
             Ok(args.categories().into_iter().map(read).collect::<Result<_, _>>()?)
         }
+        Dataset::Circo => Ok(vec![circo::read(&args.data, args.published)?]),
+        Dataset::Triplets => own(args),
+        Dataset::Catalogue => {
+            draw(&args.data)?;
+            own(args)
+        }
     }
+}
+
+fn own(args: &EvalArgs) -> anyhow::Result<Vec<TestSet>> {
+    Ok(vec![jsonl::read(&args.data, args.images(), args.published)?])
+}
+
+/// Garments of the held-out gallery, and the sides of their pictures; as the README's figures have them.
+const DRAWN: (usize, u32) = (2_000, 224);
+
+fn draw(folder: &Path) -> anyhow::Result<()> {
+    if folder.join("triplets.jsonl").is_file() {
+        return Ok(());
+    }
+    let gallery = weimocir_catalogue::gallery(Split::Test, DRAWN.0);
+    // because: its sentences are written first, so that a folder that has them would pass for whole
+    let partial = folder.with_extension("partial");
+    let bar = ingest::bar("drawn", DRAWN.0 as u64, true);
+    write_gallery(&gallery, &partial, DRAWN.1, |drawn| bar.inc(drawn as u64))?;
+    bar.finish_and_clear();
+    std::fs::rename(&partial, folder)
+        .with_context(|| format!("cannot put the drawn pictures into {}", folder.display()))
 }
 
 /// One file for all test sets, or one for each.

@@ -3,6 +3,8 @@
 //! `weimocir-evaluation`'s.
 
 mod args;
+mod backbone;
+mod captions;
 mod data;
 mod tables;
 
@@ -10,13 +12,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use weimocir_evaluation::{
-    CaptionChoice, Embeddings, Grid, Plan, Point, Row, SUBMITTED, Sweep, TestSet,
+    CaptionChoice, Embeddings, Grid, Metric, Plan, Point, Row, SUBMITTED, Sweep, TestSet, Tuned,
 };
 
 use crate::{Done, Shared, ingest};
 
 use args::Dataset;
 pub(crate) use args::EvalArgs;
+use data::Data;
 use tables::Report;
 
 /// A test set, and its embeddings in its order.
@@ -35,43 +38,79 @@ pub(crate) async fn run(args: EvalArgs, shared: Shared) -> anyhow::Result<Done> 
 fn evaluate(args: &EvalArgs, json: bool) -> anyhow::Result<Done> {
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
-    let cases = data::cases(args)?;
-    let secret = cases.iter().any(|case| !case.set.has_targets());
+    let data = Data::read(args)?;
+    let secret = data.cases.iter().any(|case| !case.set.has_targets());
     ensure!(args.submission || !secret, NO_TARGETS);
-    let submission = if args.submission { submit(args, &cases[0])? } else { Vec::new() };
-    let rows = if secret { Vec::new() } else { scored(args, &cases)? };
-    Report { cases: &cases, rows: &rows, submission: &submission, args }.tell(json)?;
-    Ok(Done::Fully)
+    let submission = if args.submission { submit(args, &data)? } else { Vec::new() };
+    let results = if secret { Results::default() } else { scored(args, &data)? };
+    Report { data: &data, results: &results, submission: &submission, args }.tell(json)?;
+    Ok(if data.unreadable.is_empty() { Done::Fully } else { Done::Partly })
 }
 
-/// Evaluates all cases, and writes results.csv.
-fn scored(args: &EvalArgs, cases: &[Case]) -> anyhow::Result<Vec<Row>> {
-    let parts: anyhow::Result<Vec<_>> = cases.iter().map(|case| swept(args, case)).collect();
-    let rows = rows(cases, &parts?);
-    weimocir_evaluation::write_csv(&args.results(), &cases[0].set.metrics, &rows)?;
-    Ok(rows)
+/// What the tables hold; empty where the answers are secret.
+#[derive(Debug, Default)]
+struct Results {
+    rows: Vec<Row>,
+    /// With every choice of captions.
+    ablation: Vec<Row>,
+    tuned: Vec<Tuned>,
+}
+
+/// Evaluates all cases, and writes the tables.
+fn scored(args: &EvalArgs, data: &Data) -> anyhow::Result<Results> {
+    let (cases, grid) = (&data.cases, grid(args, data)?);
+    let parts: anyhow::Result<Vec<_>> =
+        cases.iter().map(|case| swept(args, case, grid.clone())).collect();
+    let (parts, metrics) = (parts?, &cases[0].set.metrics);
+    let all = CaptionChoice::all(cases[0].embeddings.slots());
+    let mut results = Results { ablation: rows(cases, &parts), ..Results::default() };
+    results.rows = results.ablation.iter().filter(|row| row.choice == all).cloned().collect();
+    weimocir_evaluation::write_csv(&args.results(), metrics, &results.rows)?;
+    match args.ablation {
+        true => weimocir_evaluation::write_ablation(&args.ablations(), metrics, &results.ablation)?,
+        false => results.ablation.clear(),
+    }
+    if let Some(seed) = args.tune {
+        results.tuned = tuned(&parts, metrics, all, seed);
+        weimocir_evaluation::write_tuned(&args.tunings(), metrics, &results.tuned)?;
+    }
+    Ok(results)
+}
+
+/// One for each text reference.
+fn tuned(parts: &[Vec<Sweep>], metrics: &[Metric], all: CaptionChoice, seed: u64) -> Vec<Tuned> {
+    let planes = (0..parts[0].len()).filter(|&plane| parts[0][plane].choice == all);
+    let tune = |plane| {
+        let sweeps: Vec<&Sweep> = parts.iter().map(|sweeps| &sweeps[plane]).collect();
+        weimocir_evaluation::tune(&sweeps, metrics, seed)
+    };
+    planes.filter_map(tune).collect()
 }
 
 const NO_TARGETS: &str = "the answers of this split are secret: nothing can be reported of it, only \
                           --submission written";
 
-fn submit(args: &EvalArgs, case: &Case) -> anyhow::Result<Vec<PathBuf>> {
+fn submit(args: &EvalArgs, data: &Data) -> anyhow::Result<Vec<PathBuf>> {
     ensure!(args.dataset == Dataset::Cirr, "a submission is CIRR's: no other data set has one");
+    let case = &data.cases[0];
     let point = Point {
         text_reference: args.text_reference.unwrap_or_default(),
         choice: CaptionChoice::all(case.embeddings.slots()),
-        alpha: args.alpha,
-        beta: args.beta,
+        alpha: data.alpha,
+        beta: data.beta,
     };
     let found = weimocir_evaluation::nearest(&case.set, &case.embeddings, point, SUBMITTED)?;
     Ok(weimocir_evaluation::write_submission(&args.out, &case.set, &found)?.to_vec())
 }
 
-fn swept(args: &EvalArgs, case: &Case) -> anyhow::Result<Vec<Sweep>> {
+fn swept(args: &EvalArgs, case: &Case, grid: Grid) -> anyhow::Result<Vec<Sweep>> {
     let plan = Plan {
-        grid: grid(args)?,
+        grid,
         text_references: args.text_references(),
-        choices: vec![CaptionChoice::all(case.embeddings.slots())],
+        choices: match args.ablation {
+            true => CaptionChoice::ablation(case.embeddings.slots()),
+            false => vec![CaptionChoice::all(case.embeddings.slots())],
+        },
     };
     let bar = ingest::bar("ranked", case.set.triplets.len() as u64, true);
     let sweeps = weimocir_evaluation::sweep(&case.set, &case.embeddings, &plan, &|queries| {
@@ -81,10 +120,10 @@ fn swept(args: &EvalArgs, case: &Case) -> anyhow::Result<Vec<Sweep>> {
     Ok(sweeps?)
 }
 
-fn grid(args: &EvalArgs) -> anyhow::Result<Grid> {
+fn grid(args: &EvalArgs, data: &Data) -> anyhow::Result<Grid> {
     match args.sweep {
         Some(step) => Ok(Grid::sweep(step)?),
-        None => Ok(Grid::point(args.alpha, args.beta)),
+        None => Ok(Grid::point(data.alpha, data.beta)),
     }
 }
 

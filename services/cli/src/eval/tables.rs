@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
-use weimocir_evaluation::{Metric, Names, Row};
+use weimocir_evaluation::{Metric, Names, Row, Tuned};
 
-use super::{Case, args::EvalArgs};
+use super::{Case, Results, args::EvalArgs, data::Data};
 use crate::{say, say_json};
 
 pub(super) struct Report<'a> {
-    pub(super) cases: &'a [Case],
-    /// Empty where the answers are secret.
-    pub(super) rows: &'a [Row],
+    pub(super) data: &'a Data,
+    pub(super) results: &'a Results,
     /// The files of a submission, if it was asked for.
     pub(super) submission: &'a [PathBuf],
     pub(super) args: &'a EvalArgs,
@@ -22,34 +21,59 @@ impl Report<'_> {
         let best = self.best();
         if json {
             let best: Vec<Value> = best.into_iter().map(|row| self.named(row)).collect();
-            let sets: Vec<Value> = self.cases.iter().map(described).collect();
+            let sets: Vec<Value> = self.data.cases.iter().map(described).collect();
             return say_json(&json!({
                 "sets": sets,
                 "best": best,
-                "results": (!self.rows.is_empty()).then(|| self.args.results()),
+                "unreadable": self.data.unreadable,
+                "fewer_captions": self.data.captions.fewer,
+                "more_captions": self.data.captions.more.all(),
+                "results": (!self.results.rows.is_empty()).then(|| self.args.results()),
+                "tuned": self.results.tuned.iter().map(|tuned| self.halves(tuned)).collect::<Vec<_>>(),
                 "submission": self.submission,
             }));
         }
-        self.cases.iter().for_each(tell_case);
-        if !self.rows.is_empty() {
+        self.data.cases.iter().for_each(tell_case);
+        self.tell_oddities();
+        if !self.results.rows.is_empty() {
             self.table(&best);
-            say(format_args!("{} rows in {}", self.rows.len(), self.args.results().display()));
+            self.results.tuned.iter().for_each(|tuned| self.tell_tuned(tuned));
+            say(format_args!(
+                "{} rows in {}",
+                self.results.rows.len(),
+                self.args.results().display()
+            ));
         }
         for file in self.submission {
-            let (alpha, beta) = (self.args.alpha, self.args.beta);
+            let (alpha, beta) = (self.data.alpha, self.data.beta);
             say(format_args!("submission at α = {alpha}, β = {beta}: {}", file.display()));
         }
         Ok(())
     }
 
+    fn tell_oddities(&self) {
+        let Data { captions, unreadable, .. } = self.data;
+        let unread: Names =
+            unreadable.iter().map(|(name, why)| format!("{name} ({why})")).collect();
+        let fewer: Names = captions.fewer.iter().map(String::as_str).collect();
+        for (names, what) in [
+            (&unread, "pictures that cannot be read, whose images never rank"),
+            (&fewer, "fewer captions than asked for"),
+            (&captions.more, "more captions than asked for, of which the first count"),
+        ] {
+            if !names.is_empty() {
+                say(format_args!("  {what}: {names}"));
+            }
+        }
+    }
+
     fn metrics(&self) -> &[Metric] {
-        &self.cases[0].set.metrics
+        &self.data.cases[0].set.metrics
     }
 
     /// Of each category and text reference, the row with the greatest mean of all metrics.
     fn best(&self) -> Vec<&Row> {
-        let planes = self
-            .rows
+        let planes = (self.results.rows)
             .chunk_by(|a, b| a.category == b.category && a.text_reference == b.text_reference);
         let mean = |row: &Row| row.percents.iter().sum::<f64>();
         planes.filter_map(|rows| rows.iter().max_by(|a, b| mean(a).total_cmp(&mean(b)))).collect()
@@ -66,17 +90,44 @@ impl Report<'_> {
             let text = text.to_string();
             say(format_args!("{category:<8} {text:<8} {alpha:>5} {beta:>5}{percents}"));
         }
-        if best.len() < self.rows.len() {
+        if best.len() < self.results.rows.len() {
             say(
                 "best by the mean of all columns, chosen on the queries that they are reported on\n",
             );
         }
     }
 
+    fn tell_tuned(&self, tuned: &Tuned) {
+        let (text, alpha, beta) = (tuned.text_reference, tuned.alpha, tuned.beta);
+        let line = |what: &str, percents: &[f64]| {
+            let pairs = self.metrics().iter().zip(percents);
+            let told: Vec<String> = pairs.map(|(metric, p)| format!("{metric} {p:.2}")).collect();
+            say(format_args!("  {what:<27} {}", told.join("  ")));
+        };
+        say(format_args!(
+            "text reference {text}: α = {alpha}, β = {beta}, picked on half of the queries"
+        ));
+        line("on the half they suit:", &tuned.picked_on);
+        line("on the other half:", &tuned.reported_on);
+    }
+
+    fn halves(&self, tuned: &Tuned) -> Value {
+        json!({
+            "text_reference": tuned.text_reference,
+            "alpha": tuned.alpha,
+            "beta": tuned.beta,
+            "picked_on": self.by_metric(&tuned.picked_on),
+            "reported_on": self.by_metric(&tuned.reported_on),
+        })
+    }
+
+    fn by_metric(&self, percents: &[f64]) -> Map<String, Value> {
+        let pairs = self.metrics().iter().zip(percents);
+        pairs.map(|(metric, percent)| (metric.column(), json!(percent))).collect()
+    }
+
     fn named(&self, row: &Row) -> Value {
-        let percents = self.metrics().iter().zip(&row.percents);
-        let mut named: Map<String, Value> =
-            percents.map(|(metric, percent)| (metric.column(), json!(percent))).collect();
+        let mut named = self.by_metric(&row.percents);
         named.extend(row.category.iter().map(|category| ("category".to_owned(), json!(category))));
         named.insert("text_reference".to_owned(), json!(row.text_reference));
         named.insert("alpha".to_owned(), json!(row.alpha));
