@@ -103,6 +103,10 @@ bench-index: .build/peers-python build ## Measure search beside FAISS and usearc
 bench-store: .build/nats.done build ## Measure a store of a million images: start, memory, and what kills lose (half an hour; 60 GB of disk)
 	@target/release/bench-store
 
+.PHONY: bench-eval
+bench-eval: .build/peers-python build ## Measure a 21x21 plane beside the published way (10 minutes)
+	@target/release/bench-eval --python "$$(cat $<)"
+
 .PHONY: bench-retrieval
 bench-retrieval: .build/nats.done build ## Measure recall on the held-out catalogue, through the pipeline
 	@target/release/bench-retrieval
