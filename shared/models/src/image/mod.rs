@@ -124,6 +124,19 @@ impl Preprocessor {
         Ok(self.normalise(&self.fit(&picture)))
     }
 
+    /// As `pixels`, of what `part` makes of the upright picture.
+    ///
+    /// # Errors
+    /// As `pixels`.
+    pub fn pixels_of(
+        &self,
+        bytes: &[u8],
+        part: impl FnOnce(&RgbImage) -> RgbImage,
+    ) -> Result<Pixels, ImageError> {
+        let picture = part(&decode::decode(bytes, &self.limits)?);
+        Ok(self.normalise(&self.fit(&picture)))
+    }
+
     /// The picture at the model's size.
     fn fit(&self, picture: &RgbImage) -> RgbImage {
         let padded = match self.settings.pad_beyond {
