@@ -101,7 +101,8 @@ fn made_up(args: &Args, folder: &Path) -> anyhow::Result<TestSet> {
             subset,
         }
     };
-    let name = |n: usize| GalleryImage { name: format!("image-{n}"), file: String::new() };
+    let name =
+        |n: usize| GalleryImage { name: format!("image-{n}"), file: String::new(), part: None };
     let set = TestSet {
         name: "made-up".to_owned(),
         category: None,

@@ -24,7 +24,7 @@ mod tuning;
 
 pub use cache::{Cache, CacheError};
 pub use captions::CaptionChoice;
-pub use datasets::{circo, cirr, fashioniq, jsonl};
+pub use datasets::{circo, cirr, fashioniq, genecis, jsonl};
 pub use embeddings::{Embeddings, Parts};
 pub use error::{DataError, EmbeddingsError, EvaluationError, FeaturesError, Names};
 pub use features::{FeaturesFile, write_features};

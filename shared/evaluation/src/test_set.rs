@@ -22,11 +22,13 @@ pub struct TestSet {
     pub reference_stays: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GalleryImage {
     pub name: String,
     /// Where its picture is below the folder of pictures, as the data set says.
     pub file: String,
+    /// The box of the picture that it is: left, top, width and height in pixels.
+    pub part: Option<[f64; 4]>,
 }
 
 /// A composed query. Positions are those of [`TestSet::gallery`].

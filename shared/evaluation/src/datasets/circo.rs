@@ -48,6 +48,7 @@ pub fn read(root: &Path, published: bool) -> Result<TestSet, DataError> {
     let image = |image: CocoImage| GalleryImage {
         name: image.id.to_string(),
         file: format!("{folder}/{}", image.file_name),
+        part: None,
     };
     let gallery: Vec<GalleryImage> = coco.images.into_iter().map(image).collect();
     let entries: Vec<Entry> = read_json(&file, "CIRCO's list of queries")?;

@@ -66,7 +66,7 @@ impl<'de> Visitor<'de> for InOrder {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut images = Vec::new();
         while let Some((name, file)) = map.next_entry()? {
-            images.push(GalleryImage { name, file });
+            images.push(GalleryImage { name, file, part: None });
         }
         Ok(images)
     }

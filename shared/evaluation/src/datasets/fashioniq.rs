@@ -41,8 +41,10 @@ pub fn read(root: &Path, category: Category, published: bool) -> Result<TestSet,
     let split_file = anywhere("image_splits", format!("split.{category}.val.json"))?;
     let file = anywhere("captions", format!("cap.{category}.val.json"))?;
     let names: Vec<String> = read_json(&split_file, "FashionIQ's list of image names")?;
-    let gallery: Vec<GalleryImage> =
-        names.into_iter().map(|name| GalleryImage { file: name.clone(), name }).collect();
+    let gallery: Vec<GalleryImage> = names
+        .into_iter()
+        .map(|name| GalleryImage { file: name.clone(), name, part: None })
+        .collect();
     let entries: Vec<Entry> = read_json(&file, "FashionIQ's list of triplets")?;
     check(&file, &entries)?;
     let mut lookup = Lookup::new(&gallery, &split_file)?;

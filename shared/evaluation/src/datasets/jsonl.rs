@@ -43,8 +43,10 @@ pub fn read(root: &Path, images: &Path, published: bool) -> Result<TestSet, Data
         }
         false => (images, pictures(images)?),
     };
-    let gallery: Vec<GalleryImage> =
-        names.into_iter().map(|name| GalleryImage { file: name.clone(), name }).collect();
+    let gallery: Vec<GalleryImage> = names
+        .into_iter()
+        .map(|name| GalleryImage { file: name.clone(), name, part: None })
+        .collect();
     let lines = lines(&file)?;
     check(&file, &lines)?;
     let mut lookup = Lookup::new(&gallery, gallery_file)?;

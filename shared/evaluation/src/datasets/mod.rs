@@ -4,6 +4,7 @@
 pub mod circo;
 pub mod cirr;
 pub mod fashioniq;
+pub mod genecis;
 pub mod jsonl;
 mod modifier;
 
