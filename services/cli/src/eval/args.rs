@@ -3,10 +3,11 @@
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use weimocir_domain::{Alpha, Beta, LongText, TextReference};
-use weimocir_evaluation::{cirr::Split, fashioniq::Category};
+use weimocir_evaluation::cirr::Split;
 use weimocir_models::{DeviceChoice, ModelSource, Precision};
 
 #[derive(Debug, clap::Args)]
@@ -21,9 +22,10 @@ pub(crate) struct EvalArgs {
     /// Part of CIRR: `val`, or `test1`, whose answers only the evaluation server knows
     #[arg(long, default_value_t = Split::Val, value_name = "SPLIT")]
     pub(super) split: Split,
-    /// Category of FashionIQ: `dress`, `shirt` or `toptee`; may be given many times [default: all]
+    /// Category of FashionIQ (`dress`, `shirt`, `toptee`) or task of GeneCIS (`focus_attribute`, …); may
+    /// be given many times [default: all]
     #[arg(long = "category", value_name = "NAME")]
-    pub(super) categories: Vec<Category>,
+    pub(super) categories: Vec<String>,
     /// Raw features made before: F.safetensors with `image [N,d]`, `captions [N,R,d]` and `modifier
     /// [Q,d]`, and F.json beside it with `{"images": [names], "pairs": [ids or places]}`. For FashionIQ,
     /// one file of all categories, one for each in their order, or a path with `{category}`
@@ -105,6 +107,8 @@ pub(super) enum Dataset {
     Fashioniq,
     /// CIRCO's validation: mean average precision over several targets
     Circo,
+    /// GeneCIS: four tasks, recall among each query's own images
+    Genecis,
     /// Your own: triplets.jsonl with {"reference", "modifier", "target"} a line, the gallery in
     /// gallery.json or the picture files
     Triplets,
@@ -137,10 +141,14 @@ impl EvalArgs {
         self.out.join("tuned.csv")
     }
 
-    pub(super) fn categories(&self) -> Vec<Category> {
+    /// Those that are named, or all.
+    pub(super) fn categories<T>(&self, all: &[T]) -> anyhow::Result<Vec<T>>
+    where
+        T: Clone + FromStr<Err = String>,
+    {
         match self.categories.as_slice() {
-            [] => Category::ALL.to_vec(),
-            some => some.to_vec(),
+            [] => Ok(all.to_vec()),
+            some => some.iter().map(|name| name.parse().map_err(anyhow::Error::msg)).collect(),
         }
     }
 }

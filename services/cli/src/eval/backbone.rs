@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use image::{RgbImage, imageops};
 use rayon::prelude::*;
 use weimocir_domain::{Embedding, ImageId, LongText, ModelId};
 use weimocir_evaluation::{Cache, Embeddings, GalleryImage, Parts, TestSet};
@@ -119,11 +120,16 @@ impl Backbone {
         folder: &Path,
     ) -> anyhow::Result<(ImageId, Option<Pixels>)> {
         let bytes = std::fs::read(picture_file(folder, image)?)?;
-        let id = ImageId::of(&bytes);
-        if self.cache.get(&id).is_some() {
-            return Ok((id, None));
-        }
-        Ok((id, Some(self.encoder.preprocessor().pixels(&bytes)?)))
+        let preprocessor = self.encoder.preprocessor();
+        let Some(part) = image.part else {
+            let id = ImageId::of(&bytes);
+            let new = self.cache.get(&id).is_none();
+            return Ok((id, new.then(|| preprocessor.pixels(&bytes)).transpose()?));
+        };
+        let id = ImageId::of(&[&bytes, format!("{part:?}").as_bytes()].concat());
+        let new = self.cache.get(&id).is_none();
+        let pixels = || preprocessor.pixels_of(&bytes, |picture| square_part(picture, part));
+        Ok((id, new.then(pixels).transpose()?))
     }
 
     fn encode_texts(&mut self, texts: &[String]) -> anyhow::Result<()> {
@@ -185,4 +191,44 @@ pub(super) fn picture_file(folder: &Path, image: &GalleryImage) -> anyhow::Resul
     });
     let found = candidates.into_iter().find(|path| path.is_file());
     found.with_context(|| format!("no {} in {}", image.file, folder.display()))
+}
+
+/// How far beyond its box a part reaches, and its place in the middle of a black square: as GeneCIS's
+/// own evaluation has it.
+const DILATION: f64 = 0.7;
+
+fn square_part(picture: &RgbImage, [x, y, width, height]: [f64; 4]) -> RgbImage {
+    let span = |start: f64, length: f64, end: u32| {
+        let first = (start - DILATION * length).max(0.0);
+        let last = (first + (1.0 + DILATION) * length).min(f64::from(end));
+        // because: Pillow rounds both ends of a crop so
+        let [first, last] = [first, last].map(|end| end.round_ties_even() as u32);
+        (first, last.max(first + 1))
+    };
+    let (left, right) = span(x, width, picture.width());
+    let (top, bottom) = span(y, height, picture.height());
+    let part = imageops::crop_imm(picture, left, top, right - left, bottom - top).to_image();
+    let side = part.width().max(part.height());
+    let mut square = RgbImage::new(side, side);
+    let (beside, above) = ((side - part.width()) / 2, (side - part.height()) / 2);
+    imageops::overlay(&mut square, &part, beside.into(), above.into());
+    square
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_widened_and_put_into_a_black_square() {
+        // a box of 10 x 4 at (20, 10): from 13 to 30 and from 7.2 to 14
+        let picture = RgbImage::from_fn(60, 40, |x, y| image::Rgb([x as u8, y as u8, 9]));
+        let square = square_part(&picture, [20.0, 10.0, 10.0, 4.0]);
+        assert_eq!(square.dimensions(), (17, 17));
+        assert_eq!(square.get_pixel(0, 5).0, [13, 7, 9]);
+        assert_eq!(square.get_pixel(16, 11).0, [29, 13, 9]);
+        assert_eq!((square.get_pixel(0, 4).0, square.get_pixel(0, 12).0), ([0; 3], [0; 3]));
+        // beyond the picture there is nothing to widen into
+        assert_eq!(square_part(&picture, [55.0, 38.0, 5.0, 2.0]).dimensions(), (8, 8));
+    }
 }

@@ -8,7 +8,9 @@ use std::{
 use anyhow::{Context, bail};
 use weimocir_catalogue::{Split, write_gallery};
 use weimocir_domain::{Alpha, Beta};
-use weimocir_evaluation::{Embeddings, FeaturesFile, TestSet, circo, cirr, fashioniq, jsonl};
+use weimocir_evaluation::{
+    Embeddings, FeaturesFile, TestSet, circo, cirr, fashioniq, genecis, jsonl,
+};
 
 use crate::ingest;
 
@@ -87,7 +89,13 @@ fn sets(args: &EvalArgs) -> anyhow::Result<Vec<TestSet>> {
         Dataset::Cirr => Ok(vec![cirr::read(&args.data, args.split, args.published)?]),
         Dataset::Fashioniq => {
             let read = |category| fashioniq::read(&args.data, category, args.published);
-            Ok(args.categories().into_iter().map(read).collect::<Result<_, _>>()?)
+            let categories = args.categories(&fashioniq::Category::ALL)?;
+            Ok(categories.into_iter().map(read).collect::<Result<_, _>>()?)
+        }
+        Dataset::Genecis => {
+            let read = |task| genecis::read(&args.data, task, args.published);
+            let tasks = args.categories(&genecis::Task::ALL)?;
+            Ok(tasks.into_iter().map(read).collect::<Result<_, _>>()?)
         }
         Dataset::Circo => Ok(vec![circo::read(&args.data, args.published)?]),
         Dataset::Triplets => own(args),
