@@ -134,6 +134,44 @@ fn files_that_are_not_there_are_named() {
     assert!(error.contains("f.json"), "{error}");
 }
 
+/// As NumPy writes an array, of version 1.0.
+fn npy(file: &Path, descr: &str, shape: &str, bytes: &[u8]) {
+    let dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let head = format!("{dict:<117}\n");
+    let all = [b"\x93NUMPY\x01\x00\x76\x00", head.as_bytes(), bytes].concat();
+    fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+    fs::write(file, all).expect("a file");
+}
+
+#[test]
+fn arrays_of_numpy_are_read_in_the_order_of_their_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let features = folder.path().join("f");
+    let Features { image, captions, modifier, images, pairs, .. } = Features::sound();
+    let bytes = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let part = |n: usize| features.join(format!("img_emb/img_emb_{n}.npy"));
+    // of ten parts, the tenth is not the second
+    npy(&part(2), "<f4", "(3, 4)", &bytes(&image.1[..12]));
+    npy(&part(10), "<f4", "(1, 4)", &bytes(&image.1[12..]));
+    npy(&features.join("captions.npy"), "<f4", "(4, 2, 4)", &bytes(&captions.1));
+    npy(&features.join("modifier.npy"), "<f4", "(2, 4)", &bytes(&modifier.1));
+    let listing = json!({ "images": images, "pairs": pairs });
+    fs::write(folder.path().join("f.json"), listing.to_string()).unwrap();
+    let read = || FeaturesFile::open(&features).and_then(|file| file.embeddings(&[set()]));
+    assert_eq!(read().unwrap(), Features::sound().read().unwrap());
+
+    for (descr, shape, bytes, why) in [
+        ("<f8", "(1, 4)", vec![0; 32], "f32 or f16 is expected"),
+        ("<f4", "(1, 4)", vec![0; 15], "it was cut short"),
+        ("<f4", "(1, 5)", vec![0; 20], "it is [1, 5] behind parts of [3, 4]"),
+        ("<f2", "(1, 4)", vec![0; 8], "the image embedding of d is all zeros"),
+    ] {
+        npy(&part(10), descr, shape, &bytes);
+        let error = chain(&read().unwrap_err());
+        assert!(error.contains(why), "{error}");
+    }
+}
+
 fn cirr_with(entries: &Value, split: &str) -> Result<TestSet, DataError> {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("cap.rc2.val.json"), entries.to_string()).expect("a file");

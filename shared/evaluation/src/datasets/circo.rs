@@ -74,3 +74,33 @@ pub fn read(root: &Path, published: bool) -> Result<TestSet, DataError> {
         reference_stays: true,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_has_several_targets_among_all_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
+        write(
+            IMAGES,
+            r#"{"images": [{"id": 7, "file_name": "7.jpg"}, {"id": 9, "file_name": "9.jpg"}]}"#,
+        );
+        let entry = |targets: &str| {
+            format!(
+                r#"[{{"id": 3, "reference_img_id": 7, "relative_caption": "two", "gt_img_ids": {targets}}}]"#
+            )
+        };
+        write("val.json", &entry("[9, 7]"));
+        let set = read(folder.path(), true).unwrap();
+        assert_eq!(set.gallery[1].file, "COCO2017_unlabeled/unlabeled2017/9.jpg");
+        let triplet = &set.triplets[0];
+        assert_eq!((triplet.pair, triplet.reference, &triplet.targets), (3, 0, &vec![1, 0]));
+        assert_eq!(triplet.modifier, " [FORWARD] two");
+        write("val.json", &entry("[9, 11]"));
+        let error = read(folder.path(), true).unwrap_err().to_string();
+        assert!(error.contains("gallery lacks: 11 (1 in all)"), "{error}");
+    }
+}

@@ -1,13 +1,16 @@
 //! Features files: `F.safetensors` with the raw tensors `image [N,d]`, `captions [N,R,d]` and
-//! `modifier [Q,d]`, and beside it `F.json`, which says whose they are. `write` makes them.
+//! `modifier [Q,d]`, and beside it `F.json`, which says whose they are. `write` makes them; `npy` reads
+//! folders of NumPy arrays in their place.
 
+mod npy;
 mod write;
 
 use std::{
     collections::HashMap,
     fs,
-    ops::Range,
+    ops::{Deref, Range},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use half::{bf16, f16};
@@ -38,7 +41,6 @@ pub struct FeaturesFile {
     image: Tensor,
     captions: Option<Tensor>,
     modifier: Tensor,
-    bytes: Mmap,
 }
 
 /// Numbers of the file, row after row.
@@ -47,6 +49,24 @@ struct Tensor {
     dtype: Dtype,
     shape: Vec<usize>,
     place: Range<usize>,
+    bytes: Arc<Bytes>,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    Own(Vec<u8>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,19 +83,13 @@ enum Pair {
 }
 
 impl FeaturesFile {
+    /// Opens `F.safetensors`, or a folder of NumPy arrays, with `F.json` beside it.
+    ///
     /// # Errors
     /// Files that are missing, cut short or something else, tensors of other types or shapes, or lists
     /// of another length than the tensors.
     pub fn open(file: &Path) -> Result<Self, FeaturesError> {
-        let read = |source| FeaturesError::Read { file: file.to_owned(), source };
-        // SAFETY: the bytes are only copied out. A file that is overwritten meanwhile gives wrong
-        // numbers, and one that is cut short ends the process.
-        let bytes = unsafe { Mmap::map(&fs::File::open(file).map_err(read)?).map_err(read)? };
-        let mut tensors = tensors(&bytes).map_err(|reason| FeaturesError::Malformed {
-            file: file.to_owned(),
-            expected: "a safetensors file",
-            reason,
-        })?;
+        let mut tensors = if file.is_dir() { arrays(file)? } else { mapped(file)? };
         let refuse = |tensor, reason: String| FeaturesError::Tensor {
             file: file.to_owned(),
             tensor,
@@ -101,7 +115,6 @@ impl FeaturesFile {
             image,
             captions,
             modifier,
-            bytes,
         };
         found.check()?;
         Ok(found)
@@ -173,10 +186,10 @@ impl FeaturesFile {
         let captions = self.captions.as_ref();
         let parts = Parts {
             dim: self.dim,
-            image: self.image.rows(&self.bytes, &images),
+            image: self.image.rows(&images),
             slots: self.slots,
-            captions: captions.map_or_else(Vec::new, |tensor| tensor.rows(&self.bytes, &images)),
-            modifier: self.modifier.rows(&self.bytes, &modifiers),
+            captions: captions.map_or_else(Vec::new, |tensor| tensor.rows(&images)),
+            modifier: self.modifier.rows(&modifiers),
             absent: Vec::new(),
         };
         let wrong = |source| FeaturesError::Embeddings { file: self.file.clone(), source };
@@ -287,18 +300,54 @@ fn listing(features: &Path) -> Result<(PathBuf, Vec<String>, Vec<u64>), Features
     Ok((file, listing.images, pairs))
 }
 
-fn tensors(bytes: &[u8]) -> Result<HashMap<String, Tensor>, String> {
-    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
+fn mapped(file: &Path) -> Result<HashMap<String, Tensor>, FeaturesError> {
+    let read = |source| FeaturesError::Read { file: file.to_owned(), source };
+    // SAFETY: the bytes are only copied out. A file that is overwritten meanwhile gives wrong numbers,
+    // and one that is cut short ends the process.
+    let bytes = unsafe { Mmap::map(&fs::File::open(file).map_err(read)?).map_err(read)? };
+    tensors(bytes).map_err(|reason| FeaturesError::Malformed {
+        file: file.to_owned(),
+        expected: "a safetensors file",
+        reason,
+    })
+}
+
+fn tensors(bytes: Mmap) -> Result<HashMap<String, Tensor>, String> {
+    let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
     let data = size_of::<u64>() + header;
+    let bytes = Arc::new(Bytes::Mapped(bytes));
     let tensors = metadata.tensors().into_iter().map(|(name, info)| {
         let (start, end) = info.data_offsets;
         if data + end > bytes.len() {
             return Err(format!("tensor \"{name}\" reaches beyond its end: it was cut short"));
         }
-        let place = data + start..data + end;
-        Ok((name, Tensor { dtype: info.dtype, shape: info.shape.clone(), place }))
+        let (place, bytes) = (data + start..data + end, Arc::clone(&bytes));
+        Ok((name, Tensor { dtype: info.dtype, shape: info.shape.clone(), place, bytes }))
     });
     tensors.collect()
+}
+
+/// clip-retrieval's names, and our own.
+const ARRAYS: [(&str, [&str; 2]); 3] = [
+    ("image", ["image", "img_emb"]),
+    ("captions", ["captions", "text_emb"]),
+    ("modifier", ["modifier"; 2]),
+];
+
+fn arrays(folder: &Path) -> Result<HashMap<String, Tensor>, FeaturesError> {
+    let mut tensors = HashMap::new();
+    for (name, names) in ARRAYS {
+        let Some(array) = npy::read(folder, names)? else { continue };
+        let mut shape = array.shape;
+        if name == "captions" && shape.len() == 2 {
+            // because: clip-retrieval has one text for each image
+            shape.insert(1, 1);
+        }
+        let bytes: Vec<u8> = array.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let (place, bytes) = (0..bytes.len(), Arc::new(Bytes::Own(bytes)));
+        tensors.insert(name.to_owned(), Tensor { dtype: Dtype::F32, shape, place, bytes });
+    }
+    Ok(tensors)
 }
 
 impl Tensor {
@@ -315,8 +364,8 @@ impl Tensor {
     }
 
     /// Rows of the first side, as f32.
-    fn rows(&self, bytes: &[u8], rows: &[usize]) -> Vec<f32> {
-        let all = &bytes[self.place.clone()];
+    fn rows(&self, rows: &[usize]) -> Vec<f32> {
+        let all = &self.bytes[self.place.clone()];
         let width = all.len() / self.shape[0];
         let mut values = Vec::with_capacity(rows.len() * width / self.dtype.bitsize() * 8);
         for row in rows {
