@@ -38,11 +38,13 @@ impl Captions {
                 read.fewer.push(error.to_string());
                 Vec::new()
             });
+            // because: of no captions at all, the table has said why
+            let counted = if published { 0..slots.get() } else { 1..slots.get() };
+            if counted.contains(&captions.len()) {
+                read.fewer.push(format!("{name} has {}", captions.len()));
+            }
             if published {
                 captions.resize(slots.get(), String::new());
-            }
-            if (1..slots.get()).contains(&captions.len()) {
-                read.fewer.push(format!("{name} has {}", captions.len()));
             }
             read.by_name.insert(name.to_owned(), captions);
         }
@@ -61,5 +63,55 @@ impl Captions {
 
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         self.by_name.values().flatten().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weimocir_evaluation::GalleryImage;
+
+    use super::*;
+
+    fn read(published: bool) -> Captions {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let entries = r#"[
+            {"candidate": "whole", "captions": ["A dress.", "A red one.", "One.", "Of another."]},
+            {"candidate": "short", "captions": ["A hat.", "Blue."]},
+            {"candidate": "refused", "captions": ["I am unable to describe it", "It is", "It was"]}
+        ]"#;
+        std::fs::write(file.path(), entries).unwrap();
+        let image =
+            |name: &str| GalleryImage { name: name.to_owned(), file: String::new(), part: None };
+        let set = TestSet {
+            name: String::new(),
+            category: None,
+            gallery: ["whole", "short", "refused", "missing"].map(image).to_vec(),
+            triplets: vec![],
+            metrics: vec![],
+            reference_stays: true,
+        };
+        Captions::read(file.path(), NonZeroUsize::new(3).unwrap(), published, &[set]).unwrap()
+    }
+
+    #[test]
+    fn the_first_three_count_and_what_differs_is_named() {
+        let captions = read(false);
+        assert_eq!(captions.of("whole"), ["A dress.", "A red one.", "One."]);
+        assert_eq!(captions.of("short"), ["A hat.", "Blue."]);
+        assert!(captions.of("refused").is_empty() && captions.of("missing").is_empty());
+        assert_eq!(captions.more.all(), ["whole"]);
+        let fewer = captions.fewer.join("\n");
+        for why in ["short has 2", "a refusal for refused", "no entry for missing"] {
+            assert!(fewer.contains(why), "{fewer}");
+        }
+    }
+
+    #[test]
+    fn the_published_code_encodes_nothing_for_what_is_missing() {
+        let captions = read(true);
+        assert_eq!(captions.of("short"), ["A hat.", "Blue.", ""]);
+        assert_eq!(captions.of("refused")[0], "I am unable to describe it");
+        assert_eq!(captions.of("missing"), ["", "", ""]);
+        assert_eq!(captions.fewer, ["short has 2", "missing has 0"]);
     }
 }
