@@ -129,8 +129,11 @@ fn wrong_usage_is_told() {
         (&["--split", "test2"], 2, "\"val\" and \"test1\""),
         (&["--features", &features], 1, "2 files of features for 1 test sets"),
         (&["--model", "bundled"], 2, "cannot be used with"),
+        (&["--submission", "--sweep", "0.1"], 2, "cannot be used with"),
     ] {
         let (found, error) = complaint(folder.path(), &[&base[..], more].concat());
         assert!(found == code && error.contains(why), "{more:?}: {found} {error}");
     }
+    let (code, error) = complaint(folder.path(), &["cirr", "--data", &data]);
+    assert!(code == 1 && error.contains("none of the pictures of cirr-val can be read"), "{error}");
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use image::{RgbImage, imageops};
 use rayon::prelude::*;
 use weimocir_domain::{Embedding, ImageId, LongText, ModelId};
@@ -55,6 +55,11 @@ impl Backbone {
         images: &Path,
     ) -> anyhow::Result<Embeddings> {
         let pictures = self.encode_pictures(set, images)?;
+        if let (true, Some(why)) =
+            (pictures.iter().all(Option::is_none), self.unreadable.values().next())
+        {
+            bail!("none of the pictures of {} can be read: {why}", set.name);
+        }
         let modifiers = set.triplets.iter().map(|triplet| triplet.modifier.clone());
         let texts: Vec<String> = captions.texts().map(str::to_owned).chain(modifiers).collect();
         self.encode_texts(&texts)?;
