@@ -215,11 +215,12 @@ pub(crate) async fn row(
         }
     };
     let mut results = Vec::with_capacity(found.len());
-    for candidate in found {
+    for (rank, candidate) in (1..).zip(found) {
         let picture = image::load_from_memory(&pictures.get(candidate.image).await?)?.into_rgb8();
         let caption =
             candidate.captions.first().map_or_else(String::new, |caption| caption.text.clone());
-        results.push(Tile { picture, similarity: candidate.similarity, caption });
+        let (heading, similarity) = (rank.to_string(), Some(candidate.similarity));
+        results.push(Tile { picture, heading, similarity, caption, wanted: false });
     }
     Ok(Row { reference, modifier: request.modifier.clone(), results })
 }

@@ -1,10 +1,8 @@
 //! A contact sheet: one row per search, what was asked on the left and the results after it, closest
 //! first. Draws only; where the pictures come from is the caller's.
 
-use std::sync::LazyLock;
-
-use ab_glyph::{Font, FontRef, PxScale, PxScaleFont, ScaleFont};
 use image::{Rgb, RgbImage, imageops};
+use weimocir_lettering::Letters;
 
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -17,9 +15,13 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Tile {
     pub picture: RgbImage,
-    pub similarity: f32,
+    /// Its rank, and what else is to be said of it in a word.
+    pub heading: String,
+    pub similarity: Option<f32>,
     /// May be empty.
     pub caption: String,
+    /// Whether it is what was looked for, as far as that is known.
+    pub wanted: bool,
 }
 
 /// Side of the square that a picture is fitted into, in pixels.
@@ -38,17 +40,15 @@ const RULE: Rgb<u8> = Rgb([229, 231, 235]);
 const INK: Rgb<u8> = Rgb([31, 41, 55]);
 const FAINT: Rgb<u8> = Rgb([107, 114, 128]);
 const ACCENT: Rgb<u8> = Rgb([29, 78, 216]);
+const WANTED: Rgb<u8> = Rgb([21, 128, 61]);
+/// Of the frame around what was looked for.
+const FRAME: u32 = 4;
 
 const MODIFIER: Style = Style { size: 15.0, leading: 19, lines: 4, colour: INK };
 const ALONE: Style = Style { size: 18.0, leading: 24, lines: 7, colour: INK };
 const HEADING: Style = Style { size: 14.0, leading: 20, lines: 1, colour: FAINT };
 const CAPTION: Style = Style { size: 13.0, leading: 17, lines: 3, colour: FAINT };
 const POINTER: Style = Style { size: 34.0, leading: 34, lines: 1, colour: FAINT };
-
-static FONT: LazyLock<FontRef<'static>> = LazyLock::new(|| {
-    FontRef::try_from_slice(include_bytes!("../assets/DejaVuSans-subset.ttf"))
-        .expect("the embedded font can be read")
-});
 
 /// Draws the searches below each other. No rows give a blank margin, never an empty picture.
 pub(crate) fn draw(rows: &[Row]) -> RgbImage {
@@ -107,19 +107,25 @@ fn draw_row(sheet: &mut RgbImage, row: &Row, y: u32) {
         let gap = Area { x: MARGIN + CELL, width: ARROW, ..asked };
         POINTER.write(sheet, gap.middle(POINTER.leading), "→", Align::Centre);
     }
-    for (n, tile) in row.results.iter().enumerate() {
-        let x = MARGIN + CELL + ARROW + n as u32 * (CELL + GAP);
-        draw_tile(sheet, Area { x, ..asked }, n + 1, tile);
+    for (n, tile) in (0..).zip(&row.results) {
+        let x = MARGIN + CELL + ARROW + n * (CELL + GAP);
+        draw_tile(sheet, Area { x, ..asked }, tile);
     }
 }
 
-fn draw_tile(sheet: &mut RgbImage, cell: Area, rank: usize, tile: &Tile) {
+fn draw_tile(sheet: &mut RgbImage, cell: Area, tile: &Tile) {
     fill(sheet, cell, PANEL);
     draw_picture(sheet, cell, &tile.picture);
     let heading = cell.below(HEADING.leading);
-    HEADING.write(sheet, heading, &rank.to_string(), Align::Left);
-    let similarity = Style { colour: ACCENT, ..HEADING };
-    similarity.write(sheet, heading, &format!("{:.3}", tile.similarity), Align::Right);
+    let rank = Style { colour: if tile.wanted { WANTED } else { FAINT }, ..HEADING };
+    rank.write(sheet, heading, &tile.heading, Align::Left);
+    if tile.wanted {
+        frame(sheet, cell, WANTED);
+    }
+    if let Some(similarity) = tile.similarity {
+        let style = Style { colour: ACCENT, ..HEADING };
+        style.write(sheet, heading, &format!("{similarity:.3}"), Align::Right);
+    }
     let under =
         Area { y: heading.y + heading.height, height: CAPTION.height(&tile.caption, CELL), ..cell };
     CAPTION.write(sheet, under, &tile.caption, Align::Left);
@@ -176,6 +182,14 @@ fn fill(sheet: &mut RgbImage, area: Area, colour: Rgb<u8>) {
     }
 }
 
+fn frame(sheet: &mut RgbImage, area: Area, colour: Rgb<u8>) {
+    let inside = |at: u32, side: u32| (FRAME..side - FRAME).contains(&at);
+    let (width, height) = (area.width, area.height);
+    for (x, y) in area.pixels().filter(|&(x, y)| !inside(x, width) || !inside(y, height)) {
+        blend(sheet, area.x + x, area.y + y, colour, area.coverage(x, y));
+    }
+}
+
 /// Fits the picture into the cell, its sides in proportion, within the cell's rounded corners.
 fn draw_picture(sheet: &mut RgbImage, cell: Area, picture: &RgbImage) {
     let longest = picture.width().max(picture.height());
@@ -214,8 +228,8 @@ struct Style {
 }
 
 impl Style {
-    fn font(self) -> PxScaleFont<&'static FontRef<'static>> {
-        FONT.as_scaled(PxScale::from(self.size))
+    fn letters(self) -> Letters {
+        Letters::of_height(self.size)
     }
 
     /// Of a text in a column of this width.
@@ -224,13 +238,13 @@ impl Style {
     }
 
     fn width(self, text: &str) -> f32 {
-        glyphs(self.font(), text).last().map_or(0.0, |(_, _, end)| end)
+        self.letters().width(text)
     }
 
     /// Writes the text from the area's top, in lines of its width. Nothing is drawn outside of it.
     fn write(self, sheet: &mut RgbImage, area: Area, text: &str, align: Align) {
-        let font = self.font();
-        let lead = (self.leading as f32 - font.height()) / 2.0 + font.ascent();
+        let letters = self.letters();
+        let lead = (self.leading as f32 - letters.height()) / 2.0 + letters.ascent();
         for (n, line) in self.wrap(text, area.width as f32).iter().enumerate() {
             let free = area.width as f32 - self.width(line);
             let start = match align {
@@ -243,21 +257,13 @@ impl Style {
         }
     }
 
-    fn write_line(self, sheet: &mut RgbImage, area: Area, line: &str, (x, y): (f32, f32)) {
-        let font = self.font();
-        for (id, start, _) in glyphs(font, line) {
-            let glyph = id.with_scale_and_position(font.scale(), ab_glyph::point(x + start, y));
-            let Some(outline) = font.outline_glyph(glyph) else { continue };
-            let corner = outline.px_bounds().min;
-            outline.draw(|dx, dy, coverage| {
-                let (x, y) = (corner.x + dx as f32, corner.y + dy as f32);
-                let inside =
-                    (0.0..area.width as f32).contains(&x) && (0.0..area.height as f32).contains(&y);
-                if inside {
-                    blend(sheet, area.x + x as u32, area.y + y as u32, self.colour, coverage);
-                }
-            });
-        }
+    fn write_line(self, sheet: &mut RgbImage, area: Area, line: &str, start: (f32, f32)) {
+        self.letters().draw(line, start, |x, y, coverage| {
+            let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { return };
+            if x < area.width && y < area.height {
+                blend(sheet, area.x + x, area.y + y, self.colour, coverage);
+            }
+        });
     }
 
     /// Lines no wider than `width`, broken between words, or within one that fills a line alone.
@@ -309,22 +315,6 @@ impl Style {
     }
 }
 
-/// The glyphs of a line, each with where it starts and where the next one may. A character that the
-/// font lacks is an empty box.
-fn glyphs<'a, F: Font>(
-    font: PxScaleFont<&'a F>,
-    line: &'a str,
-) -> impl Iterator<Item = (ab_glyph::GlyphId, f32, f32)> {
-    let (mut x, mut before) = (0.0, None);
-    line.chars().filter(|letter| !letter.is_control()).map(move |letter| {
-        let id = font.glyph_id(letter);
-        let start = x + before.map_or(0.0, |before| font.kern(before, id));
-        x = start + font.h_advance(id);
-        before = Some(id);
-        (id, start, x)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,7 +326,14 @@ mod tests {
     }
 
     fn tile(caption: &str) -> Tile {
-        Tile { picture: picture(40, 30), similarity: 0.5, caption: caption.into() }
+        let (heading, similarity) = ("1".into(), Some(0.5));
+        Tile {
+            picture: picture(40, 30),
+            heading,
+            similarity,
+            caption: caption.into(),
+            wanted: false,
+        }
     }
 
     fn row(modifier: &str, captions: &[&str]) -> Row {
@@ -412,6 +409,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_looked_for_is_framed() {
+        let framed = |wanted| {
+            let row = Row { results: vec![Tile { wanted, ..tile("") }], ..row("x", &[]) };
+            let corner = (MARGIN + CELL + ARROW + 1, MARGIN + CELL / 2);
+            *draw(&[row]).get_pixel(corner.0, corner.1) == WANTED
+        };
+        assert_eq!([true, false].map(framed), [true, false]);
+    }
+
+    #[test]
     fn anything_can_be_drawn() {
         assert_eq!(draw(&[]).dimensions(), (MARGIN * 2 + CELL, MARGIN * 2));
         let nothing = Row { reference: None, modifier: None, results: vec![] };
@@ -419,8 +426,10 @@ mod tests {
         for (width, height) in [(1, 1), (0, 0), (0, 5), (5000, 1), (1, 5000)] {
             let results = vec![Tile {
                 picture: picture(width, height),
-                similarity: f32::NAN,
+                heading: String::new(),
+                similarity: Some(f32::NAN),
                 caption: String::new(),
+                wanted: true,
             }];
             draw(&[Row { reference: Some(picture(width, height)), modifier: None, results }]);
         }
