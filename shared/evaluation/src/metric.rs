@@ -27,7 +27,8 @@ impl Metric {
         }
     }
 
-    pub(crate) fn is_of_subset(self) -> bool {
+    /// Whether it ranks only the images of the triplet's subset.
+    pub fn is_of_subset(self) -> bool {
         matches!(self, Self::SubsetRecall(_))
     }
 
