@@ -13,6 +13,7 @@ use crate::{
     error::EvaluationError,
     grid::Grid,
     metric::{Metric, NEVER},
+    nearest::{Nearest, Point},
     products::{Gallery, Products},
     test_set::{TestSet, Triplet},
 };
@@ -187,6 +188,26 @@ impl Sweep {
             wanted.then(|| ranks.resize(start + cells, NEVER)).map(|()| start)
         };
         (room(&mut self.among_all, false), room(&mut self.among_subset, true))
+    }
+
+    /// The ranks at one point, of targets in lists that somebody has made; who is not there is [`NEVER`].
+    pub fn of_found(set: &TestSet, point: Point, found: &[Nearest]) -> Self {
+        let Point { text_reference, choice, alpha, beta } = point;
+        let mut sweep = Self::empty(text_reference, choice, Grid::point(alpha, beta));
+        for (triplet, found) in set.triplets.iter().zip(found) {
+            let (all, subset) = sweep.add(triplet, &set.metrics);
+            for (ranks, start, list) in [
+                (&mut sweep.among_all, all, &found.among_all),
+                (&mut sweep.among_subset, subset, &found.among_subset),
+            ] {
+                let Some(start) = start else { continue };
+                for (rank, target) in ranks[start..].iter_mut().zip(&triplet.targets) {
+                    let place = list.iter().position(|image| image == target);
+                    *rank = place.map_or(NEVER, |place| place as u32 + 1);
+                }
+            }
+        }
+        sweep
     }
 
     pub fn queries(&self) -> usize {

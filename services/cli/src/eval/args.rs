@@ -10,7 +10,7 @@ use weimocir_domain::{Alpha, Beta, LongText, TextReference};
 use weimocir_evaluation::cirr::Split;
 use weimocir_models::{DeviceChoice, ModelSource, Precision};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct EvalArgs {
     /// Which data set
     #[arg(value_name = "DATASET", value_enum)]
@@ -31,6 +31,10 @@ pub(crate) struct EvalArgs {
     /// one file of all categories, one for each in their order, or a path with `{category}`
     #[arg(long = "features", value_name = "FILE", conflicts_with_all = ["model", "captions", "save_features"])]
     pub(super) features: Vec<PathBuf>,
+    /// Ask a running pipeline instead, whose --collection holds the gallery and nothing else: the same
+    /// queries as searches, at one α and β
+    #[arg(long, value_name = "URL", conflicts_with_all = ["features", "model", "captions", "save_features", "sweep", "ablation", "submission"])]
+    pub(super) through: Option<String>,
     #[command(flatten)]
     pub(super) backbone: BackboneArgs,
     /// Evaluate every α and β from 0 to 1 in steps of this size
@@ -66,7 +70,7 @@ pub(crate) struct EvalArgs {
 }
 
 /// How embeddings are made where no features are given.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct BackboneArgs {
     /// Encoder: `bundled`, a folder in Hugging Face's format, `organisation/name[@revision]` on the
     /// hub, or a .pth file of Salesforce's BLIP

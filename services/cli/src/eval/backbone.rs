@@ -11,7 +11,7 @@ use image::{RgbImage, imageops};
 use rayon::prelude::*;
 use weimocir_domain::{Embedding, ImageId, LongText, ModelId};
 use weimocir_evaluation::{Cache, Embeddings, GalleryImage, Parts, TestSet};
-use weimocir_models::{Encoder, ModelOptions, PixelRecipe, Pixels};
+use weimocir_models::{Encoder, ModelOptions, PixelRecipe, Pixels, Precision};
 
 use super::{args::EvalArgs, captions::Captions};
 use crate::ingest;
@@ -25,6 +25,7 @@ const TEXTS_AT_ONCE: usize = 256;
 pub(super) struct Backbone {
     encoder: Encoder,
     cache: Cache,
+    precision: Precision,
     long_text: LongText,
     /// Why pictures could not be encoded, by the names of their images.
     pub(super) unreadable: BTreeMap<String, String>,
@@ -40,7 +41,13 @@ impl Backbone {
         // because: another precision rounds otherwise
         let model = ModelId::new(format!("{}-{}", encoder.id(), own.precision));
         let cache = Cache::open(&own.cache, &model, encoder.dim())?;
-        Ok(Self { encoder, cache, long_text: own.long_text, unreadable: BTreeMap::new() })
+        let (precision, long_text) = (own.precision, own.long_text);
+        Ok(Self { encoder, cache, precision, long_text, unreadable: BTreeMap::new() })
+    }
+
+    /// What encodes, in words.
+    pub(super) fn name(&self) -> String {
+        format!("{}, {}", self.encoder.id(), self.precision)
     }
 
     /// The weights that suit the model.
@@ -202,7 +209,7 @@ pub(super) fn picture_file(folder: &Path, image: &GalleryImage) -> anyhow::Resul
 /// own evaluation has it.
 const DILATION: f64 = 0.7;
 
-fn square_part(picture: &RgbImage, [x, y, width, height]: [f64; 4]) -> RgbImage {
+pub(super) fn square_part(picture: &RgbImage, [x, y, width, height]: [f64; 4]) -> RgbImage {
     let span = |start: f64, length: f64, end: u32| {
         let first = (start - DILATION * length).max(0.0);
         let last = (first + (1.0 + DILATION) * length).min(f64::from(end));

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use weimocir_catalogue::{Split, write_gallery};
 use weimocir_domain::{Alpha, Beta};
 use weimocir_evaluation::{
-    Embeddings, FeaturesFile, TestSet, circo, cirr, fashioniq, genecis, jsonl,
+    Embeddings, FeaturesFile, Names, Problem, TestSet, circo, cirr, fashioniq, genecis, jsonl,
 };
 
 use crate::ingest;
@@ -27,6 +27,10 @@ pub(super) struct Data {
     pub(super) cases: Vec<Case>,
     pub(super) alpha: Alpha,
     pub(super) beta: Beta,
+    /// Where α and β come from, if nobody named them.
+    pub(super) default_is: &'static str,
+    /// What made the embeddings.
+    pub(super) made_by: String,
     pub(super) captions: Captions,
     /// Why pictures could not be encoded, by the names of their images.
     pub(super) unreadable: BTreeMap<String, String>,
@@ -34,13 +38,20 @@ pub(super) struct Data {
 
 /// What suits CLIP, for features of whose model nothing is known.
 const WEIGHTS: (f32, f32) = (0.8, 0.1);
+const OF_FEATURES: &str = "what suits CLIP";
 
 impl Data {
     pub(super) fn read(args: &EvalArgs) -> anyhow::Result<Self> {
         let sets = sets(args)?;
         let mut data = match args.features.as_slice() {
             [] => Self::encoded(args, sets)?,
-            files => Self::new(from_features(files, &sets)?, sets, WEIGHTS)?,
+            files => {
+                let mut data = Self::new(from_features(files, &sets)?, sets, WEIGHTS)?;
+                let names: Vec<String> =
+                    files.iter().map(|file| file.display().to_string()).collect();
+                (data.default_is, data.made_by) = (OF_FEATURES, names.join(", "));
+                data
+            }
         };
         data.alpha = args.alpha.unwrap_or(data.alpha);
         data.beta = args.beta.unwrap_or(data.beta);
@@ -57,6 +68,8 @@ impl Data {
             cases: cases.map(|(set, embeddings)| Case { set, embeddings }).collect(),
             alpha: Alpha::new(alpha)?,
             beta: Beta::new(beta)?,
+            default_is: "what suits the model",
+            made_by: String::new(),
             captions: Captions::default(),
             unreadable: BTreeMap::new(),
         })
@@ -79,12 +92,73 @@ impl Data {
             weimocir_evaluation::write_features(file, &all)?;
         }
         let mut data = Self::new(embeddings, sets, backbone.default_weights())?;
+        data.made_by = backbone.name();
         (data.captions, data.unreadable) = (captions, backbone.unreadable);
         Ok(data)
     }
+
+    /// What was not as it should be, by name.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let owned = |names: &[String]| names.to_vec();
+        let mut problems = vec![
+            unreadable(&self.unreadable),
+            Problem {
+                what: "Fewer captions than asked for".to_owned(),
+                names: owned(&self.captions.fewer),
+            },
+            Problem {
+                what: "More captions than asked for, of which the first count".to_owned(),
+                names: owned(self.captions.more.all()),
+            },
+        ];
+        for case in self.cases.iter().filter(|case| case.embeddings.slots() > 0) {
+            let (lacking, bare) = case.without_captions();
+            let name = &case.set.name;
+            problems.push(Problem {
+                what: format!("Images of {name} without captions, which score by their pixels"),
+                names: owned(bare.all()),
+            });
+            problems.push(Problem {
+                what: format!("Images of {name} without some captions, which are left out"),
+                names: owned(lacking.all()),
+            });
+        }
+        problems.retain(|problem| !problem.names.is_empty());
+        problems
+    }
+
+    /// What made the embeddings, for a report.
+    pub(super) fn facts(&self) -> Vec<(String, String)> {
+        let slots = self.cases[0].embeddings.slots();
+        let captions = match slots {
+            0 => "none: every image scores by its pixels".to_owned(),
+            slots => format!("{slots} of each image"),
+        };
+        vec![("Embeddings".to_owned(), self.made_by.clone()), ("Captions".to_owned(), captions)]
+    }
 }
 
-fn sets(args: &EvalArgs) -> anyhow::Result<Vec<TestSet>> {
+/// Pictures with the reasons why they cannot be read.
+pub(super) fn unreadable(why: &BTreeMap<String, String>) -> Problem {
+    Problem {
+        what: "Pictures that cannot be read, whose images never rank".to_owned(),
+        names: why.iter().map(|(name, why)| format!("{name} ({why})")).collect(),
+    }
+}
+
+impl Case {
+    /// Images that lack some captions, and those that lack all.
+    pub(super) fn without_captions(&self) -> (Names, Names) {
+        let (lacking, bare) = self.embeddings.without_captions();
+        let names = |images: &[usize]| -> Names {
+            images.iter().map(|&image| self.set.gallery[image].name.as_str()).collect()
+        };
+        let some: Vec<usize> = lacking.into_iter().filter(|image| !bare.contains(image)).collect();
+        (names(&some), names(&bare))
+    }
+}
+
+pub(super) fn sets(args: &EvalArgs) -> anyhow::Result<Vec<TestSet>> {
     match args.dataset {
         Dataset::Cirr => Ok(vec![cirr::read(&args.data, args.split, args.published)?]),
         Dataset::Fashioniq => {

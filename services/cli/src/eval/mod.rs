@@ -1,14 +1,20 @@
 //! `weimocir eval`: the method's figures on a data set. `args` is what a user may choose, `data` reads
-//! test sets and their embeddings, `tables` shows the result; what is computed is
-//! `weimocir-evaluation`'s.
+//! test sets and their embeddings, `through` asks a running pipeline instead, `tables` shows the result
+//! and `report` writes it down. What is computed is `weimocir-evaluation`'s.
 
 mod args;
 mod backbone;
 mod captions;
 mod data;
+mod examples;
+mod report;
 mod tables;
+mod through;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use weimocir_evaluation::{
@@ -20,7 +26,8 @@ use crate::{Done, Shared, ingest};
 use args::Dataset;
 pub(crate) use args::EvalArgs;
 use data::Data;
-use tables::Report;
+use report::About;
+use tables::Told;
 
 /// A test set, and its embeddings in its order.
 #[derive(Debug)]
@@ -30,6 +37,9 @@ struct Case {
 }
 
 pub(crate) async fn run(args: EvalArgs, shared: Shared) -> anyhow::Result<Done> {
+    if let Some(url) = args.through.clone() {
+        return through::run(args, shared, &url).await;
+    }
     tokio::task::spawn_blocking(move || evaluate(&args, shared.json))
         .await
         .context("the evaluation died")?
@@ -38,13 +48,51 @@ pub(crate) async fn run(args: EvalArgs, shared: Shared) -> anyhow::Result<Done> 
 fn evaluate(args: &EvalArgs, json: bool) -> anyhow::Result<Done> {
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
+    let mut clock = Clock::start();
     let data = Data::read(args)?;
+    clock.lap("embeddings");
     let secret = data.cases.iter().any(|case| !case.set.has_targets());
     ensure!(args.submission || !secret, NO_TARGETS);
     let submission = if args.submission { submit(args, &data)? } else { Vec::new() };
     let results = if secret { Results::default() } else { scored(args, &data)? };
-    Report { data: &data, results: &results, submission: &submission, args }.tell(json)?;
+    clock.lap("evaluation");
+    let weights = (data.alpha, data.beta);
+    let sheets = if secret { Vec::new() } else { report::sheets(args, &data.cases, weights)? };
+    let problems = data.problems();
+    let report = About {
+        args,
+        sets: data.cases.iter().map(|case| &case.set).collect(),
+        alpha: data.alpha,
+        beta: data.beta,
+        default_is: data.default_is,
+        facts: data.facts(),
+        problems: &problems,
+        sheets,
+        submission: &submission,
+        took: clock.laps,
+    }
+    .write(&results)?;
+    let (submission, report) = (&submission, &report);
+    Told { data: &data, results: &results, submission, problems: &problems, report, args }
+        .tell(json)?;
     Ok(if data.unreadable.is_empty() { Done::Fully } else { Done::Partly })
+}
+
+/// What took how long.
+struct Clock {
+    last: Instant,
+    laps: Vec<(&'static str, Duration)>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { last: Instant::now(), laps: Vec::new() }
+    }
+
+    fn lap(&mut self, what: &'static str) {
+        self.laps.push((what, self.last.elapsed()));
+        self.last = Instant::now();
+    }
 }
 
 /// What the tables hold; empty where the answers are secret.

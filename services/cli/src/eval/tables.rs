@@ -1,22 +1,25 @@
 //! What the user is told on the terminal: what was evaluated, and the best point of each plane.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use weimocir_evaluation::{Metric, Names, Row, Tuned};
+use weimocir_evaluation::{Metric, Names, Problem, Row, Tuned};
 
 use super::{Case, Results, args::EvalArgs, data::Data};
 use crate::{say, say_json};
 
-pub(super) struct Report<'a> {
+pub(super) struct Told<'a> {
     pub(super) data: &'a Data,
     pub(super) results: &'a Results,
     /// The files of a submission, if it was asked for.
     pub(super) submission: &'a [PathBuf],
+    pub(super) problems: &'a [Problem],
+    /// Where report.md is.
+    pub(super) report: &'a Path,
     pub(super) args: &'a EvalArgs,
 }
 
-impl Report<'_> {
+impl Told<'_> {
     pub(super) fn tell(&self, json: bool) -> anyhow::Result<()> {
         let best = self.best();
         if json {
@@ -31,10 +34,11 @@ impl Report<'_> {
                 "results": (!self.results.rows.is_empty()).then(|| self.args.results()),
                 "tuned": self.results.tuned.iter().map(|tuned| self.halves(tuned)).collect::<Vec<_>>(),
                 "submission": self.submission,
+                "report": self.report,
             }));
         }
         self.data.cases.iter().for_each(tell_case);
-        self.tell_oddities();
+        tell_problems(self.problems);
         if !self.results.rows.is_empty() {
             self.table(&best);
             self.results.tuned.iter().for_each(|tuned| self.tell_tuned(tuned));
@@ -48,23 +52,8 @@ impl Report<'_> {
             let (alpha, beta) = (self.data.alpha, self.data.beta);
             say(format_args!("submission at α = {alpha}, β = {beta}: {}", file.display()));
         }
+        say(format_args!("report with charts: {}", self.report.display()));
         Ok(())
-    }
-
-    fn tell_oddities(&self) {
-        let Data { captions, unreadable, .. } = self.data;
-        let unread: Names =
-            unreadable.iter().map(|(name, why)| format!("{name} ({why})")).collect();
-        let fewer: Names = captions.fewer.iter().map(String::as_str).collect();
-        for (names, what) in [
-            (&unread, "pictures that cannot be read, whose images never rank"),
-            (&fewer, "fewer captions than asked for"),
-            (&captions.more, "more captions than asked for, of which the first count"),
-        ] {
-            if !names.is_empty() {
-                say(format_args!("  {what}: {names}"));
-            }
-        }
     }
 
     fn metrics(&self) -> &[Metric] {
@@ -73,10 +62,8 @@ impl Report<'_> {
 
     /// Of each category and text reference, the row with the greatest mean of all metrics.
     fn best(&self) -> Vec<&Row> {
-        let planes = (self.results.rows)
-            .chunk_by(|a, b| a.category == b.category && a.text_reference == b.text_reference);
-        let mean = |row: &Row| row.percents.iter().sum::<f64>();
-        planes.filter_map(|rows| rows.iter().max_by(|a, b| mean(a).total_cmp(&mean(b)))).collect()
+        let planes = weimocir_evaluation::planes(&self.results.rows);
+        planes.into_iter().map(weimocir_evaluation::Plane::best).collect()
     }
 
     fn table(&self, best: &[&Row]) {
@@ -137,7 +124,7 @@ impl Report<'_> {
 }
 
 fn described(case: &Case) -> Value {
-    let (lacking, bare) = without_captions(case);
+    let (lacking, bare) = case.without_captions();
     json!({
         "name": case.set.name,
         "images": case.set.gallery.len(),
@@ -151,23 +138,14 @@ fn tell_case(case: &Case) {
     let set = &case.set;
     say(format_args!("{}: {} images, {} queries", set.name, set.gallery.len(), set.triplets.len()));
     if case.embeddings.slots() == 0 {
-        return say("  the features have no captions: every image scores by its pixels");
-    }
-    let (lacking, bare) = without_captions(case);
-    if !bare.is_empty() {
-        say(format_args!("  without captions, scored by their pixels: {bare}"));
-    }
-    if !lacking.is_empty() {
-        say(format_args!("  without some of their captions, which are left out: {lacking}"));
+        say("  there are no captions: every image scores by its pixels");
     }
 }
 
-/// Images that lack some captions, and those that lack all.
-fn without_captions(case: &Case) -> (Names, Names) {
-    let (lacking, bare) = case.embeddings.without_captions();
-    let names = |images: &[usize]| -> Names {
-        images.iter().map(|&image| case.set.gallery[image].name.as_str()).collect()
-    };
-    let some: Vec<usize> = lacking.into_iter().filter(|image| !bare.contains(image)).collect();
-    (names(&some), names(&bare))
+/// The first names of each problem; the report has more.
+pub(super) fn tell_problems(problems: &[Problem]) {
+    for Problem { what, names } in problems {
+        let names: Names = names.iter().map(String::as_str).collect();
+        say(format_args!("  {what}: {names}"));
+    }
 }
