@@ -103,6 +103,12 @@ bench-index: .build/peers-python build ## Measure search beside FAISS and usearc
 bench-store: .build/nats.done build ## Measure a store of a million images: start, memory, and what kills lose (half an hour; 60 GB of disk)
 	@target/release/bench-store
 
+.PHONY: eval
+eval: build ## Evaluate the bundled model on the held-out catalogue: tables, report and the README's heat-map
+	@target/release/weimocir eval catalogue --data .weimocir/catalogue --out .weimocir/catalogue-eval \
+	    --sweep 0.05 --ablation --tune 1
+	@cp .weimocir/catalogue-eval/plane.png docs/catalogue-plane.png
+
 .PHONY: bench-eval
 bench-eval: .build/peers-python build ## Measure a 21x21 plane beside the published way (10 minutes)
 	@target/release/bench-eval --python "$$(cat $<)"
