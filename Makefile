@@ -68,6 +68,10 @@ parity: .build/peers-python build ## Compare fresh random checkpoints with the o
 	@$$(cat $<) tests/parity/check.py --weimocir $(WEIMOCIR) $(PARITY)
 	@rm -rf $(PARITY)
 
+.PHONY: test-faults
+test-faults: .build/nats.done build ## Try every fault 20 times on real processes, and count what is lost (half an hour)
+	@target/release/fault-suite
+
 .PHONY: lint
 lint: cargo ## Check format and lints
 	@cargo fmt --all --check

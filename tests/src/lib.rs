@@ -1,6 +1,7 @@
 //! Real processes against a real nats-server: what the tests and the benchmarks of the whole
 //! pipeline stand on.
 
+pub mod faults;
 pub mod mixture;
 mod pictures;
 mod pipeline;

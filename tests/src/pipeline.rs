@@ -1,6 +1,7 @@
 //! A nats-server and workers of its own for one test, each a process, all ended with it.
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
@@ -88,6 +89,11 @@ impl Pipeline {
         Ok(Self { url: server.url().to_owned(), server: Mutex::new(Some(server)), folder })
     }
 
+    /// Servers of somebody else.
+    pub(crate) fn at(url: String) -> anyhow::Result<Self> {
+        Ok(Self { url, server: Mutex::new(None), folder: tempfile::tempdir()? })
+    }
+
     /// A nats-server and one worker of each kind.
     pub async fn complete() -> anyhow::Result<(Self, Vec<Worker>)> {
         let pipeline = Self::bare().await?;
@@ -110,7 +116,7 @@ impl Pipeline {
     }
 
     pub async fn bus(&self) -> anyhow::Result<Bus> {
-        let args = NatsArgs { url: self.url.clone(), credentials: None };
+        let args = NatsArgs { url: self.url.clone(), credentials: None, replicas: 1 };
         Ok(Bus::connect(&args, "test", Patience::Command).await?)
     }
 
@@ -119,18 +125,38 @@ impl Pipeline {
         self.start_as(kind, Command::new(program(kind.name())?).args(args))
     }
 
+    /// As `start`, in an environment that goes before the pipeline's own.
+    pub fn start_with(
+        &self,
+        kind: Kind,
+        args: &[&str],
+        environment: &[(String, String)],
+    ) -> anyhow::Result<Worker> {
+        let own = environment.iter().map(|(name, value)| (name, value));
+        self.start_in(kind, Command::new(program(kind.name())?).args(args), own)
+    }
+
     /// As `start`, on one core alone.
     pub fn start_on(&self, core: usize, kind: Kind, args: &[&str]) -> anyhow::Result<Worker> {
         self.start_as(kind, pinned(core, &program(kind.name())?).args(args))
     }
 
-    /// As `start`, with a disk that is full once a file has half a megabyte.
-    pub fn start_with_full_disk(&self, kind: Kind) -> anyhow::Result<Worker> {
-        let limited = "trap '' XFSZ; ulimit -f 1024; exec \"$0\"";
-        self.start_as(kind, Command::new("sh").args(["-c", limited]).arg(program(kind.name())?))
+    /// As `start`, with a disk that is full once a file has so many blocks of 512 bytes.
+    pub fn start_with_full_disk(&self, kind: Kind, blocks: u32) -> anyhow::Result<Worker> {
+        let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\"");
+        self.start_as(kind, Command::new("sh").args(["-c", &limited]).arg(program(kind.name())?))
     }
 
     fn start_as(&self, kind: Kind, command: &mut Command) -> anyhow::Result<Worker> {
+        self.start_in(kind, command, std::iter::empty::<(&str, &str)>())
+    }
+
+    fn start_in<K: AsRef<OsStr>, V: AsRef<OsStr>>(
+        &self,
+        kind: Kind,
+        command: &mut Command,
+        environment: impl Iterator<Item = (K, V)>,
+    ) -> anyhow::Result<Worker> {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -138,6 +164,7 @@ impl Pipeline {
         let child = command
             .env("WEIMOCIR_NATS", &self.url)
             .env("WEIMOCIR_STORE_DATA", self.folder().join("store"))
+            .envs(environment)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -213,6 +240,15 @@ impl Pipeline {
         })
     }
 
+    /// SIGKILL for the nats-server, which is away for a while and then starts again with its streams.
+    pub(crate) async fn kill_server(&self, away: Duration) -> anyhow::Result<()> {
+        let id = self.server.lock().await.as_ref().and_then(NatsServer::id);
+        let id = id.context("the server is gone")?.to_string();
+        ensure!(Command::new("kill").args(["-KILL", &id]).status().await?.success());
+        sleep(away).await;
+        self.restart_server().await
+    }
+
     /// Stops the nats-server and starts it again on its port, with its streams.
     pub async fn restart_server(&self) -> anyhow::Result<()> {
         let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok());
@@ -233,6 +269,10 @@ impl Worker {
     /// Its process, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    pub(crate) fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
     }
 
     /// SIGKILL.
@@ -276,14 +316,14 @@ pub fn pinned(core: usize, program: &Path) -> Command {
 }
 
 /// A program of this build, which lies beside the test's own folder.
-fn program(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let found =
         own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
     found.with_context(|| format!("{name} is not built: run the tests by `make test`"))
 }
 
-fn nats_server() -> anyhow::Result<PathBuf> {
+pub(crate) fn nats_server() -> anyhow::Result<PathBuf> {
     let named = std::env::var_os("WEIMOCIR_NATS_SERVER")
         .context("WEIMOCIR_NATS_SERVER names no nats-server: run by `make`")?;
     Ok(PathBuf::from(named))

@@ -227,7 +227,7 @@ async fn reach(pipeline: &Pipeline, images: u64) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_whose_disk_is_full_says_so_and_loses_nothing() -> anyhow::Result<()> {
     let pipeline = Pipeline::bare().await?;
-    let store = pipeline.start_with_full_disk(Kind::Store)?;
+    let store = pipeline.start_with_full_disk(Kind::Store, 1_024)?;
     let _others = [
         pipeline.start(Kind::Encode, &[])?,
         pipeline.start(Kind::Caption, &[])?,

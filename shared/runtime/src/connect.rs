@@ -22,6 +22,17 @@ pub struct NatsArgs {
     /// File with NATS credentials (JWT and nkey seed)
     #[arg(long = "nats-creds", env = "WEIMOCIR_NATS_CREDS", value_name = "FILE", global = true)]
     pub credentials: Option<PathBuf>,
+    /// Copies that a cluster keeps of every stream that is made: 1, 3 or 5. Streams that are there
+    /// stay as they are
+    #[arg(
+        long = "nats-replicas",
+        env = "WEIMOCIR_NATS_REPLICAS",
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = clap::value_parser!(u8).range(1..=5),
+        global = true
+    )]
+    pub replicas: u8,
 }
 
 /// How long to try before saying that there is no server.
@@ -62,6 +73,8 @@ impl BusError {
 pub struct Bus {
     pub(crate) client: Client,
     pub(crate) jetstream: jetstream::Context,
+    /// Of what is provisioned.
+    pub(crate) replicas: usize,
 }
 
 impl Bus {
@@ -93,7 +106,8 @@ impl Bus {
                 }
             }
         };
-        let bus = Self { jetstream: jetstream::new(client.clone()), client };
+        let jetstream = jetstream::new(client.clone());
+        let bus = Self { jetstream, client, replicas: usize::from(args.replicas) };
         bus.check(&args.url).await?;
         Ok(bus)
     }

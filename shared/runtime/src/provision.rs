@@ -43,7 +43,7 @@ impl Bus {
     async fn stream(&self, config: Config) -> Result<(), BusError> {
         let action = format!("provision the stream {}", config.name);
         self.jetstream
-            .get_or_create_stream(config)
+            .get_or_create_stream(Config { num_replicas: self.replicas, ..config })
             .await
             .map(|_| ())
             .map_err(|e| BusError::failed(action, e))
@@ -58,6 +58,7 @@ impl Bus {
                 .create_object_store(object_store::Config {
                     bucket: names::IMAGES_BUCKET.into(),
                     description: Some("WeiMoCIR: picture files by image id".into()),
+                    num_replicas: self.replicas,
                     ..Default::default()
                 })
                 .await
@@ -74,6 +75,7 @@ impl Bus {
                 bucket: names::COLLECTIONS_BUCKET.into(),
                 description: "WeiMoCIR: collections and what they are bound to".into(),
                 history: 8,
+                num_replicas: self.replicas,
                 ..Default::default()
             })
             .await
