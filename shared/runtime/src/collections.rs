@@ -1,6 +1,6 @@
 //! Collections, the one model that each is bound to, and the fields that each declares.
 
-use async_nats::jetstream::kv;
+use async_nats::jetstream::{kv, stream::LastRawMessageErrorKind};
 use futures::{Stream, StreamExt, TryStreamExt};
 use weimocir_domain::{Collection, FieldError, FieldKinds, ModelId, Shard};
 use weimocir_wire::{Encoding, decode, encode, vectors::CollectionRecord};
@@ -30,6 +30,9 @@ fn others(known: &[Collection]) -> String {
         }
     }
 }
+
+/// The header by which a key-value bucket says that a key was deleted.
+const OPERATION: &str = "KV-Operation";
 
 /// The register of collections, in a key-value bucket.
 #[derive(Debug, Clone)]
@@ -197,13 +200,32 @@ impl Collections {
         let action = || format!("read the record of the collection `{name}`");
         let entry =
             self.bucket.entry(name.as_str()).await.map_err(|e| BusError::failed(action(), e))?;
-        match entry {
-            Some(entry) if entry.operation == kv::Operation::Put => {
-                let record = decode(&entry.value, Encoding::Json)
-                    .map_err(|e| BusError::failed(action(), e))?;
-                Ok(Some((record, entry.revision)))
+        let (value, revision) = match entry {
+            Some(entry) if entry.operation == kv::Operation::Put => (entry.value, entry.revision),
+            Some(_) => return Ok(None),
+            // because: any copy of the bucket has answered, which may not have it yet
+            None => match self.entry_of_the_leader(name).await? {
+                Some(entry) => entry,
+                None => return Ok(None),
+            },
+        };
+        let record = decode(&value, Encoding::Json).map_err(|e| BusError::failed(action(), e))?;
+        Ok(Some((record, revision)))
+    }
+
+    async fn entry_of_the_leader(
+        &self,
+        name: &Collection,
+    ) -> Result<Option<(bytes::Bytes, u64)>, BusError> {
+        let subject = format!("{}{name}", self.bucket.prefix);
+        match self.bucket.stream.get_last_raw_message_by_subject(&subject).await {
+            // because: only what is deleted has headers, and it is no record any more
+            Ok(message) if message.headers.get(OPERATION).is_some() => Ok(None),
+            Ok(message) => Ok(Some((message.payload, message.sequence))),
+            Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(e) => {
+                Err(BusError::failed(format!("read the record of the collection `{name}`"), e))
             }
-            _ => Ok(None),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Picture files in the object store, keyed by image id: messages carry the id, never megabytes.
 
 use async_nats::jetstream::{
-    object_store::{InfoErrorKind, ObjectStore},
-    stream::Stream,
+    object_store::{InfoErrorKind, ObjectInfo, ObjectStore},
+    stream::{LastRawMessageErrorKind, Stream},
 };
+use base64::{Engine, prelude::BASE64_URL_SAFE};
 use weimocir_domain::ImageId;
 use weimocir_wire::names::IMAGES_BUCKET;
 
@@ -72,9 +73,8 @@ impl Pictures {
         let info = match self.bucket.info(image.to_string()).await {
             Ok(info) if info.deleted => return Err(PictureError::Missing(image)),
             Ok(info) => info,
-            Err(e) if e.kind() == InfoErrorKind::NotFound => {
-                return Err(PictureError::Missing(image));
-            }
+            // because: any copy of the bucket has answered, which may not have it yet
+            Err(e) if e.kind() == InfoErrorKind::NotFound => self.info_of_the_leader(image).await?,
             Err(e) => return Err(failed(e.to_string())),
         };
         let chunks = format!("$O.{IMAGES_BUCKET}.C.{}", info.nuid);
@@ -90,5 +90,21 @@ impl Pictures {
             return Err(PictureError::Corrupt(image));
         }
         Ok(bytes)
+    }
+
+    async fn info_of_the_leader(&self, image: ImageId) -> Result<ObjectInfo, PictureError> {
+        let failed =
+            |cause: String| PictureError::Failed { action: "read the bytes of", image, cause };
+        let name = BASE64_URL_SAFE.encode(image.to_string());
+        let subject = format!("$O.{IMAGES_BUCKET}.M.{name}");
+        let info = match self.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => serde_json::from_slice::<ObjectInfo>(&message.payload)
+                .map_err(|e| failed(e.to_string()))?,
+            Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                return Err(PictureError::Missing(image));
+            }
+            Err(e) => return Err(failed(e.to_string())),
+        };
+        if info.deleted { Err(PictureError::Missing(image)) } else { Ok(info) }
     }
 }

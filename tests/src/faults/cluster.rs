@@ -38,15 +38,7 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) async fn start(program: PathBuf) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut ports = Vec::new();
-        for _ in 0..9 {
-            // because: all are taken before one is given back, so that none comes twice
-            ports.push(TcpListener::bind("127.0.0.1:0").await?);
-        }
-        let ports: Vec<u16> = ports
-            .iter()
-            .map(|port| Ok(port.local_addr()?.port()))
-            .collect::<std::io::Result<_>>()?;
+        let ports = free_ports(9).await?;
         let routes: Vec<String> =
             ports[6..].iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
         let mut nodes = Vec::new();
@@ -154,12 +146,27 @@ impl Cluster {
     }
 }
 
+/// All different: each is taken before any is given back.
+async fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+    let mut taken = Vec::new();
+    for _ in 0..count {
+        taken.push(TcpListener::bind("127.0.0.1:0").await?);
+    }
+    Ok(taken.iter().map(|port| Ok(port.local_addr()?.port())).collect::<std::io::Result<_>>()?)
+}
+
+/// What a server's monitoring says, if it says so at once.
 async fn get(port: u16, path: &str) -> anyhow::Result<Value> {
+    let answer = tokio::time::timeout(Duration::from_secs(2), asked(port, path)).await??;
+    Ok(serde_json::from_str(&answer)?)
+}
+
+async fn asked(port: u16, path: &str) -> anyhow::Result<String> {
     let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
     let request = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
     server.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     server.read_to_string(&mut answer).await?;
     let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-    Ok(serde_json::from_str(body)?)
+    Ok(body.to_owned())
 }
