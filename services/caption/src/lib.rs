@@ -103,12 +103,8 @@ async fn work_until(
         captioner: captioner.clone(),
         captions: NonZeroUsize::from(args.captions_per_image),
     };
-    let asked = Asked {
-        name: "caption-query",
-        subject: subjects::CAPTION_QUERY.into(),
-        group: "caption".into(),
-        limit: 64,
-    };
+    let asked =
+        Asked { subject: subjects::CAPTION_QUERY.into(), group: "caption".into(), limit: 64 };
     let answerer = describer.clone();
     let handler = move |question| answerer.clone().answer(question);
     service.answer(asked, handler, &shutdown).await?;

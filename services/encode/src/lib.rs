@@ -105,12 +105,8 @@ async fn work_until(
         ("dim".to_owned(), encoder.dim().to_string()),
     ];
     let service = Service::start(&bus, ENCODE_SERVICE, facts.into()).await?;
-    let asked = Asked {
-        name: "encode-query",
-        subject: subjects::ENCODE_QUERY.into(),
-        group: "encode".into(),
-        limit: QUERIES,
-    };
+    let asked =
+        Asked { subject: subjects::ENCODE_QUERY.into(), group: "encode".into(), limit: QUERIES };
     let asking = encoder.clone();
     let handler = move |question| query::answer(asking.clone(), question);
     service.answer(asked, handler, &shutdown).await?;

@@ -60,7 +60,6 @@ async fn work_until(
     let service = Service::start(&bus, QUERY_SERVICE, HashMap::new()).await?;
     let searcher = Searcher::new(bus.clone(), Collections::open(&bus).await?);
     let asked = Asked {
-        name: "search",
         subject: subjects::SEARCH.into(),
         group: "query".into(),
         limit: usize::from(args.searches),

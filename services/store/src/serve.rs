@@ -38,18 +38,17 @@ pub(crate) async fn start(
     shutdown: &CancellationToken,
 ) -> Result<(), BusError> {
     let (collection, shard) = (&place.collection, place.shard);
-    let asked =
-        |name, subject, limit| Asked { name, subject, group: format!("shard-{shard}"), limit };
+    let asked = |subject, limit| Asked { subject, group: format!("shard-{shard}"), limit };
 
     let held = shelf.clone();
     let search = move |query| in_background(held.clone(), move |shelf| candidates(shelf, query));
     let subject = subjects::candidates(collection, shard);
-    service.answer(asked("candidates", subject, SEARCHES), search, shutdown).await?;
+    service.answer(asked(subject, SEARCHES), search, shutdown).await?;
 
     let held = shelf.clone();
     let lookup = move |query| in_background(held.clone(), move |shelf| Ok([look_up(shelf, query)]));
     let subject = subjects::lookup(collection, shard);
-    service.answer(asked("lookup", subject, LOOKUPS), lookup, shutdown).await?;
+    service.answer(asked(subject, LOOKUPS), lookup, shutdown).await?;
 
     let (held, name) = (shelf.clone(), collection.clone());
     let record = move |query| {
@@ -57,7 +56,7 @@ pub(crate) async fn start(
         in_background(held.clone(), move |shelf| Ok([record(shelf, name, query)?]))
     };
     let subject = subjects::record(collection, shard);
-    service.answer(asked("record", subject, 64), record, shutdown).await
+    service.answer(asked(subject, 64), record, shutdown).await
 }
 
 async fn in_background<T: Send + 'static>(

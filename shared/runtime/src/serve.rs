@@ -1,19 +1,20 @@
-//! Answering requests, as a worker of the NATS service API: every worker can be pinged, counted and
-//! asked for its statistics by any NATS client.
+//! Answering requests, as a worker of the NATS service API: every worker can be pinged and counted by
+//! any NATS client.
 
 use std::{
     collections::HashMap,
     future::{Future, ready},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_nats::{
-    HeaderMap,
-    service::{self, ServiceExt, endpoint::Endpoint},
+    HeaderMap, Subject, Subscriber,
+    service::{self, ServiceExt},
 };
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use weimocir_wire::{
     Encoding, Message, WireError, decode, encode,
@@ -40,7 +41,6 @@ impl std::fmt::Debug for Service {
 /// A subject to answer on.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    pub name: &'static str,
     pub subject: String,
     /// Workers of one group share the requests.
     pub group: String,
@@ -126,15 +126,11 @@ impl Service {
         handler: Handler,
         shutdown: CancellationToken,
     ) -> Result<(), BusError> {
-        let endpoint = self
-            .inner
-            .endpoint_builder()
-            .name(asked.name)
-            .queue_group(&asked.group)
-            .add(&asked.subject)
-            .await
-            .map_err(|e| BusError::failed(format!("answer on {}", asked.subject), e))?;
-        let serving = serve(self.bus.clone(), endpoint, asked.limit, handler, shutdown);
+        let Asked { subject, group, limit } = asked;
+        let questions = self.bus.client.queue_subscribe(subject.clone(), group).await;
+        let questions =
+            questions.map_err(|e| BusError::failed(format!("answer on {subject}"), e))?;
+        let serving = serve(self.bus.clone(), questions, limit, handler, shutdown);
         self.answering.lock().unwrap_or_else(PoisonError::into_inner).spawn(serving);
         self.confirm().await
     }
@@ -152,9 +148,13 @@ impl Service {
     }
 }
 
+/// How long the server may take to send what it had routed here before it heard of the end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+// because: an endpoint of the service API leaves out what is on its way when it ends
 async fn serve(
     bus: Bus,
-    mut endpoint: Endpoint,
+    mut questions: Subscriber,
     limit: usize,
     handler: Handler,
     shutdown: CancellationToken,
@@ -163,56 +163,53 @@ async fn serve(
     let mut tasks = JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
-        let request = tokio::select! {
-            request = endpoint.next() => request,
+        let question = tokio::select! {
+            question = questions.next() => question,
             () = shutdown.cancelled() => break,
         };
-        let Some(request) = request else { break };
-        let permit = limit.clone().try_acquire_owned();
-        let (bus, handler) = (bus.clone(), handler.clone());
-        tasks.spawn(async move {
-            let encoding = encoding_of(&request);
-            let answer = match permit {
-                Err(_) => Err(Refusal::new(RefusalCode::Busy, "too many requests wait; try again")),
-                Ok(_permit) => handler(request.message.payload.clone(), encoding).await,
-            };
-            reply(&bus, &request, encoding, answer).await;
-        });
+        let Some(question) = question else { break };
+        tasks.spawn(answer_one(bus.clone(), question, limit.clone(), handler.clone()));
     }
-    // because: the subscription ends first, so that what follows can only shrink
-    if let Err(error) = endpoint.stop().await {
+    if let Err(error) = questions.drain().await {
         tracing::debug!(%error, "the subscription was gone already");
+    }
+    while let Ok(Some(question)) = timeout(DRAIN, questions.next()).await {
+        tasks.spawn(answer_one(bus.clone(), question, limit.clone(), handler.clone()));
     }
     while tasks.join_next().await.is_some() {}
 }
 
-fn encoding_of(request: &service::Request) -> Encoding {
-    let content_type = request.message.headers.as_ref().and_then(|h| h.get(CONTENT_TYPE));
-    Encoding::of(content_type.map(|value| value.as_str()), &request.message.payload)
-}
-
-async fn reply(
-    bus: &Bus,
-    request: &service::Request,
-    encoding: Encoding,
-    answer: Result<Vec<Vec<u8>>, Refusal>,
+async fn answer_one(
+    bus: Bus,
+    question: async_nats::Message,
+    limit: Arc<Semaphore>,
+    handler: Handler,
 ) {
+    let Some(reply) = question.reply else { return };
+    let content_type = question.headers.as_ref().and_then(|h| h.get(CONTENT_TYPE));
+    let encoding = Encoding::of(content_type.map(|value| value.as_str()), &question.payload);
+    let answer = match limit.try_acquire_owned() {
+        Err(_) => Err(Refusal::new(RefusalCode::Busy, "too many requests wait; try again")),
+        Ok(_permit) => handler(question.payload, encoding).await,
+    };
     let sent = match answer {
-        Ok(pieces) => send(request, encoding, pieces).await,
+        Ok(pieces) => send(&bus, &reply, encoding, pieces).await,
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = sent {
-        refuse(bus, request, encoding, refusal).await;
+        refuse(&bus, reply, encoding, refusal).await;
     }
 }
 
 async fn send(
-    request: &service::Request,
+    bus: &Bus,
+    reply: &Subject,
     encoding: Encoding,
     pieces: Vec<Vec<u8>>,
 ) -> Result<(), Refusal> {
     for piece in pieces {
-        let sent = request.respond_with_headers(Ok(piece.into()), content_type(encoding)).await;
+        let headers = content_type(encoding);
+        let sent = bus.client.publish_with_headers(reply.clone(), headers, piece.into()).await;
         sent.map_err(|e| {
             Refusal::new(RefusalCode::Internal, format!("the answer could not be sent: {e}"))
         })?;
@@ -221,8 +218,7 @@ async fn send(
 }
 
 /// An error has both the service API's headers and a body in the client's encoding.
-async fn refuse(bus: &Bus, request: &service::Request, encoding: Encoding, refusal: Refusal) {
-    let Some(reply) = request.message.reply.clone() else { return };
+async fn refuse(bus: &Bus, reply: Subject, encoding: Encoding, refusal: Refusal) {
     tracing::debug!(code = ?refusal.code, reason = refusal.message, "refused");
     let mut headers = content_type(encoding);
     headers.insert("Nats-Service-Error", refusal.message.replace(['\r', '\n'], " ").as_str());
