@@ -208,15 +208,14 @@ impl Pipeline {
         self.run(pinned(core, &program("weimocir")?).args(args)).await
     }
 
+    /// The nats-server's process, while it runs.
+    pub async fn server_id(&self) -> Option<u32> {
+        self.server.lock().await.as_ref().and_then(NatsServer::id)
+    }
+
     /// Moves the nats-server to one core.
     pub async fn pin_server(&self, core: usize) -> anyhow::Result<()> {
-        let id = self
-            .server
-            .lock()
-            .await
-            .as_ref()
-            .and_then(NatsServer::id)
-            .context("the server is gone")?;
+        let id = self.server_id().await.context("the server is gone")?;
         let pinned =
             Command::new("taskset").args(["-acp", &core.to_string(), &id.to_string()]).output();
         ensure!(pinned.await?.status.success(), "taskset cannot pin the nats-server");
@@ -242,8 +241,7 @@ impl Pipeline {
 
     /// SIGKILL for the nats-server, which is away for a while and then starts again with its streams.
     pub(crate) async fn kill_server(&self, away: Duration) -> anyhow::Result<()> {
-        let id = self.server.lock().await.as_ref().and_then(NatsServer::id);
-        let id = id.context("the server is gone")?.to_string();
+        let id = self.server_id().await.context("the server is gone")?.to_string();
         ensure!(Command::new("kill").args(["-KILL", &id]).status().await?.success());
         sleep(away).await;
         self.restart_server().await
