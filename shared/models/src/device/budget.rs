@@ -1,6 +1,8 @@
 //! What jobs cost the device, and how much one forward pass may hold: a fixed budget, halved while
 //! the device's memory does not suffice.
 
+use std::time::Duration;
+
 /// What a job asks of the device. Costs of a batch add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
@@ -51,6 +53,31 @@ impl Default for Budget {
 impl Budget {
     pub(super) fn holds(self, cost: Cost) -> bool {
         cost.images <= self.images && cost.tokens <= self.tokens
+    }
+}
+
+/// How long a batch that fills its budget takes, learned from those that ran.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    full: Option<Duration>,
+}
+
+impl Pace {
+    pub(super) fn learn(&mut self, cost: Cost, budget: Budget, took: Duration) {
+        let share = |part: usize, of: usize| part as f64 / of.max(1) as f64;
+        let filled = share(cost.images, budget.images).max(share(cost.tokens, budget.tokens));
+        if filled > 0.0 {
+            let full = took.div_f64(filled.min(1.0));
+            // because: one slow batch says little, and a busier machine shows within a few
+            self.full = Some(self.full.map_or(full, |known| (known * 3 + full) / 4));
+        }
+    }
+
+    /// The part of a budget that takes no longer than this, at least one image and one token.
+    pub(super) fn within(&self, budget: Budget, time: Duration) -> Budget {
+        let Some(full) = self.full.filter(|full| *full > time) else { return budget };
+        let part = |of: usize| ((of as f64 * time.div_duration_f64(full)) as usize).max(1);
+        Budget { images: part(budget.images), tokens: part(budget.tokens) }
     }
 }
 
@@ -113,4 +140,27 @@ fn halved(limit: usize, used: usize, least: usize) -> usize {
         return limit;
     }
     (limit.min(used) / 2).max(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_cut_to_what_fits_the_time() {
+        let budget = Budget { images: 8, tokens: 512 };
+        let mut pace = Pace::default();
+        let quick = Duration::from_millis(10);
+        assert_eq!(pace.within(budget, quick), budget);
+        // four images in 20 ms: eight would take 40
+        let four = Cost { images: 4, tokens: 0, longest: 0 };
+        pace.learn(four, budget, Duration::from_millis(20));
+        assert_eq!(pace.within(budget, quick), Budget { images: 2, tokens: 128 });
+        assert_eq!(pace.within(budget, Duration::from_millis(1)), Budget { images: 1, tokens: 12 });
+        assert_eq!(pace.within(budget, Duration::from_millis(40)), budget);
+        // a job above the budget counts as one that fills it
+        let long = Cost { images: 0, tokens: 5_000, longest: 500 };
+        pace.learn(long, budget, Duration::from_millis(80));
+        assert_eq!(pace.within(budget, Duration::from_millis(25)).images, 4);
+    }
 }

@@ -1,7 +1,8 @@
 //! The device thread: one OS thread owns a model, and async callers hand it jobs.
 //!
 //! Two bounded queues, queries before ingest. A batch is what waits in one queue when the thread is
-//! free, up to a budget of images and tokens: no timer. `queue` chooses the batch, `answer` runs
+//! free, up to a budget of images and tokens: no timer. While people search, ingest work comes in
+//! batches that take no longer than a query may wait. `queue` chooses the batch, `answer` runs
 //! it, `budget` says how large it may be. What a job means is `encoder_handle`'s and
 //! `captioner`'s.
 
@@ -106,7 +107,9 @@ impl<J: Send + 'static, R: Send + 'static> DeviceThread<J, R> {
         let mut allowance = Allowance::new(limits.batch);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             while let Some(batch) = served.next_batch(allowance.now()) {
+                let (cost, budget, begun) = (batch.cost(), allowance.now(), Instant::now());
                 answer::answer(batch, &mut work, &mut allowance);
+                served.ran(cost, budget, begun.elapsed());
             }
         })?;
         Ok(Self { owner: Arc::new(Owner { queue, thread: Mutex::new(Some(thread)) }) })

@@ -4,17 +4,23 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{Budget, Cost, DeviceError, Lane, Queues, Timed, answer::Batch, lock};
+use super::{Budget, Cost, DeviceError, Lane, Queues, Timed, answer::Batch, budget::Pace, lock};
 
 /// Batches of queries in a row while ingest work waits; then it has one.
 // because: under queries without end the gallery must still grow; a query meets at most one batch
 // of ingest work in every eight
 const QUERIES_IN_A_ROW: u32 = 8;
+
+/// How long a batch of ingest work may take while people search, and how long after a query they count as
+/// doing so.
+// because: a query waits for the batch under way, and a few searches a second shall not feel it
+const QUICK: Duration = Duration::from_millis(10);
+const SEARCHING: Duration = Duration::from_secs(5);
 
 pub(super) type Answer<R> = Result<Timed<R>, DeviceError>;
 
@@ -33,6 +39,8 @@ struct Lanes<J, R> {
     ingest: VecDeque<Waiting<J, R>>,
     /// Batches of queries taken since ingest work waits.
     queries_in_a_row: u32,
+    last_query: Option<Instant>,
+    pace: Pace,
     closed: bool,
 }
 
@@ -50,6 +58,8 @@ impl<J, R> Queue<J, R> {
             query: VecDeque::new(),
             ingest: VecDeque::new(),
             queries_in_a_row: 0,
+            last_query: None,
+            pace: Pace::default(),
             closed: false,
         };
         Self {
@@ -90,7 +100,10 @@ impl<J, R> Queue<J, R> {
             return Err(DeviceError::Stopped);
         }
         match lane {
-            Lane::Query => lanes.query.push_back(waiting),
+            Lane::Query => {
+                lanes.last_query = Some(Instant::now());
+                lanes.query.push_back(waiting);
+            }
             Lane::Ingest => lanes.ingest.push_back(waiting),
         }
         drop(lanes);
@@ -115,6 +128,11 @@ impl<J, R> Queue<J, R> {
         }
     }
 
+    /// Takes note of how long a batch took.
+    pub(super) fn ran(&self, cost: Cost, budget: Budget, took: Duration) {
+        lock(&self.lanes).pace.learn(cost, budget, took);
+    }
+
     pub(super) fn close(&self) {
         self.query_room.close();
         self.ingest_room.close();
@@ -137,15 +155,16 @@ impl<J, R> Lanes<J, R> {
     /// None if nothing waits.
     fn take(&mut self, budget: Budget) -> Option<Batch<J, R>> {
         let ingest_is_due = self.query.is_empty() || self.queries_in_a_row == QUERIES_IN_A_ROW;
-        let lane = if ingest_is_due && !self.ingest.is_empty() {
+        let searching = self.last_query.is_some_and(|last| last.elapsed() < SEARCHING);
+        let batch = if ingest_is_due && !self.ingest.is_empty() {
             self.queries_in_a_row = 0;
-            &mut self.ingest
+            let budget = if searching { self.pace.within(budget, QUICK) } else { budget };
+            fill(&mut self.ingest, budget)
         } else {
             self.queries_in_a_row =
                 if self.ingest.is_empty() { 0 } else { self.queries_in_a_row + 1 };
-            &mut self.query
+            fill(&mut self.query, budget)
         };
-        let batch = fill(lane, budget);
         (!batch.is_empty()).then_some(batch)
     }
 }

@@ -19,7 +19,9 @@ enum Job {
     Number(u32),
     /// Texts of so many tokens together, none longer than ten.
     Texts(u32),
-    /// Holds the thread until the test lets go.
+    /// A picture that takes five milliseconds at least.
+    Slow,
+    /// Holds the thread until the test lets go; costs nothing, as nobody can say what it takes.
     Hold,
     Fail,
     Panic,
@@ -29,6 +31,7 @@ impl Job {
     fn cost(self) -> Cost {
         match self {
             Job::Texts(tokens) => Cost { images: 0, tokens: tokens as usize, longest: 10 },
+            Job::Hold => Cost::default(),
             _ => Cost::IMAGE,
         }
     }
@@ -50,6 +53,10 @@ fn bench(queues: Queues) -> Bench {
         jobs.iter()
             .map(|job| match job {
                 Job::Number(n) | Job::Texts(n) => Ok(*n),
+                Job::Slow => {
+                    std::thread::sleep(Duration::from_millis(5));
+                    Ok(0)
+                }
                 Job::Hold => {
                     released.recv().map(|()| 0).map_err(|_| TextError::Empty { index: 0 }.into())
                 }
@@ -100,6 +107,28 @@ impl Bench {
     fn next_batch(&self) -> Vec<Job> {
         self.batches.recv_timeout(Duration::from_secs(20)).unwrap()
     }
+}
+
+#[tokio::test]
+async fn a_query_meets_short_batches_of_ingest_work_only() {
+    let bench = bench(budget(8, 100));
+    let slow = async |query: Option<Job>| {
+        let held = bench.hold().await;
+        let query = query.map(|job| bench.submit(Lane::Query, job));
+        let tasks: Vec<_> = (0..8).map(|_| bench.submit(Lane::Ingest, Job::Slow)).collect();
+        bench.settle().await;
+        bench.release.send(()).unwrap();
+        for task in [held].into_iter().chain(query).chain(tasks) {
+            value(task).await;
+        }
+    };
+    slow(None).await;
+    assert_eq!(bench.next_batch().len(), 8);
+    // eight took 40 ms, so that two fit into ten
+    slow(Some(Job::Number(9))).await;
+    assert_eq!(bench.next_batch(), [Job::Number(9)]);
+    let rest: Vec<usize> = bench.batches.try_iter().map(|batch| batch.len()).collect();
+    assert!(rest.iter().sum::<usize>() == 8 && rest.iter().all(|&jobs| jobs <= 2), "{rest:?}");
 }
 
 #[tokio::test]
