@@ -1,0 +1,144 @@
+// The frame around both views: head, drop and paste, the key's prompt, what is said aloud.
+
+import { ingest } from "./arrivals.js";
+import { Compose } from "./compose.js";
+import { Detail } from "./detail.js";
+import { Gallery } from "./gallery.js";
+import { Icon } from "./icons.js";
+import { Results } from "./results.js";
+import { choose, collections, connection, draft, keyWanted, said, say, show, startFromFile, useKey, view } from "./state.js";
+import { Component, classes, createRef, effect, html, signal, watching } from "./view.js";
+
+const THEME = "weimocir-theme";
+const theme = signal(/** @type {"" | "light" | "dark"} */ (localStorage.getItem(THEME) ?? ""));
+const dragging = signal(false);
+
+effect(() => {
+  document.documentElement.dataset.theme = theme.value;
+  localStorage.setItem(THEME, theme.value);
+});
+
+/** @param {FileList | undefined} files */
+function received(files) {
+  if (!files?.length) return;
+  if (view.peek() === "gallery") void ingest(files);
+  else void startFromFile(files[0]);
+}
+
+document.addEventListener("paste", (event) => received(event.clipboardData?.files));
+document.addEventListener("dragover", (event) => {
+  if (!event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  dragging.value = true;
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) dragging.value = false;
+});
+document.addEventListener("drop", (event) => {
+  dragging.value = false;
+  if (!event.dataTransfer?.files.length) return;
+  event.preventDefault();
+  received(event.dataTransfer.files);
+});
+
+export const Shell = watching(() => html`<a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
+  <${Head} />
+  <main id="main" tabindex="-1" class=${view.value}>
+    ${view.value === "search" ? html`<${Compose} /><${Results} />` : html`<${Gallery} />`}
+  </main>
+  <${Detail} />
+  ${keyWanted.value && html`<${KeyPrompt} />`}
+  ${dragging.value && html`<div class="drop" aria-hidden="true"><p>${view.value === "search" ? "Drop it to search with it" : `Drop them to add them to ${draft.value.collection}`}</p></div>`}
+  <${Toast} />`);
+
+/** @param {Event} event */
+function skip(event) {
+  event.preventDefault();
+  document.getElementById("main")?.focus();
+}
+
+const Head = watching(() => html`<header class="head">
+  <a class="mark" href="." aria-label="WeiMoCIR, start page"><img src="page/icon.svg" alt="" width="26" height="26" /><span>WeiMoCIR</span></a>
+  <nav aria-label="Views">${tab("search", "Search")}${tab("gallery", "Gallery")}</nav>
+  <div class="tools">
+    <${Chooser} />
+    ${view.value === "search" && html`<button type="button" class="icon-only" aria-label="Copy a link to this search" title="Copy a link to this search" onClick=${share}><${Icon} name="link" /></button>`}
+    <${ThemeButton} />
+  </div>
+</header>`);
+
+/** @param {"search" | "gallery"} which @param {string} name */
+const tab = (which, name) => html`<button type="button" class="tab" aria-current=${view.value === which ? "page" : undefined} onClick=${() => show(which)}>${name}</button>`;
+
+const Chooser = watching(() => {
+  const names = collections.value.map((one) => one.name);
+  const { collection } = draft.value;
+  const all = names.includes(collection) || !collection ? names : [collection, ...names];
+  return html`<label class="chooser"
+    ><span class=${classes("lamp", connection.value)} title=${connection.value === "up" ? "The gateway answers" : "The gateway does not answer"}></span
+    ><select aria-label="Collection" value=${collection} onChange=${(/** @type {any} */ e) => choose(e.currentTarget.value)}>
+      ${all.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}
+    </select></label
+  >`;
+});
+
+async function share() {
+  const { reference } = draft.peek();
+  try {
+    await navigator.clipboard.writeText(location.href);
+  } catch {
+    return say("The link is in the address bar.");
+  }
+  if (reference && "file" in reference) say("Link copied, without your picture: add it to the gallery to share it too.");
+  else say("Link copied.");
+}
+
+const ThemeButton = watching(() => {
+  const now = theme.value || "auto";
+  const next = /** @type {const} */ ({ auto: "light", light: "dark", dark: "" })[now];
+  const name = { auto: "as the system", light: "light", dark: "dark" }[now];
+  const icon = { auto: "auto", light: "sun", dark: "moon" }[now];
+  return html`<button type="button" class="icon-only" aria-label=${`Colours: ${name}. Change`} title=${`Colours: ${name}`} onClick=${() => (theme.value = next)}><${Icon} name=${icon} /></button>`;
+});
+
+class KeyPrompt extends Component {
+  dialog = createRef();
+  componentDidMount() {
+    this.dialog.current.showModal();
+  }
+  render() {
+    const given = (/** @type {any} */ event) => {
+      event.preventDefault();
+      void useKey(new FormData(event.currentTarget).get("key")?.toString() ?? "");
+    };
+    return html`<dialog class="key" ref=${this.dialog} aria-labelledby="key-title" onCancel=${(/** @type {Event} */ e) => e.preventDefault()}>
+      <form onSubmit=${given}>
+        <h2 id="key-title">This gateway wants a key</h2>
+        <p>It is kept until this tab is closed.</p>
+        <label class="field-label" for="key">API key</label>
+        <input id="key" name="key" type="password" autocomplete="off" required />
+        <button class="primary">Use it</button>
+      </form>
+    </dialog>`;
+  }
+}
+
+/** What is said: read aloud, and shown until something else is said or some seconds passed. */
+class Toast extends Component {
+  state = { shown: "" };
+  timer = 0;
+  stop = effect(() => {
+    const text = said.value;
+    clearTimeout(this.timer);
+    if (!text) return;
+    this.setState({ shown: text });
+    this.timer = window.setTimeout(() => this.setState({ shown: "" }), 4000);
+  });
+  componentWillUnmount() {
+    this.stop();
+  }
+  /** @param {any} _ @param {any} state */
+  render(_, { shown }) {
+    return html`<div class=${classes("toast", shown && "shown")} role="status" aria-live="polite">${shown}</div>`;
+  }
+}

@@ -1,0 +1,43 @@
+// How the page draws: preact's elements written as templates, drawn anew when a signal they read
+// changes. Everything from vendor/ comes in here.
+
+import { Component, createRef, h, render } from "./vendor/preact.js";
+import { batch, computed, effect, signal, untracked } from "./vendor/signals-core.js";
+import htm from "./vendor/htm.js";
+
+/** @type {(strings: TemplateStringsArray, ...values: any[]) => any} */
+export const html = htm.bind(/** @type {any} */ (h));
+export { Component, batch, computed, createRef, effect, render, signal, untracked };
+
+/**
+ * A component that is drawn anew whenever a signal that it read changes.
+ * @template P
+ * @param {(props: P) => any} draw
+ */
+export function watching(draw) {
+  return class extends Component {
+    /** @type {(() => void) | undefined} */
+    stop;
+    /** @param {any} props */
+    render(props) {
+      this.stop?.();
+      let drawn;
+      let first = true;
+      this.stop = effect(() => {
+        if (first) drawn = draw(props);
+        else this.setState({});
+        first = false;
+      });
+      return drawn;
+    }
+    componentWillUnmount() {
+      this.stop?.();
+    }
+  };
+}
+
+/**
+ * Class names, without those whose condition fails.
+ * @param {...(string | false | null | undefined)} names
+ */
+export const classes = (...names) => names.filter(Boolean).join(" ");
