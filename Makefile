@@ -21,6 +21,10 @@ help: ## List the targets
 	@deploy/setup/setup cuda
 	@touch $@
 
+.build/deploy-tools.done: deploy/check/setup deploy/check/tools.txt
+	@deploy/check/setup
+	@touch $@
+
 .PHONY: setup
 setup: cargo .build/nats.done .build/python.done ## Fetch what is missing (nats-server, Python client)
 
@@ -76,6 +80,18 @@ test-faults: .build/nats.done build ## Try every fault 20 times on real processe
 lint: cargo ## Check format and lints
 	@cargo fmt --all --check
 	@cargo clippy --release --locked --workspace --all-targets -- --deny warnings
+
+.PHONY: check-deploy
+check-deploy: export PATH := $(CURDIR)/.build/deploy-tools/bin:$(PATH)
+check-deploy: export PYTHONPATH := $(CURDIR)/.build/deploy-tools
+check-deploy: export PYTHONDONTWRITEBYTECODE := 1
+check-deploy: .build/deploy-tools.done ## Check images, Compose and Kubernetes files offline, and that each check sees a mistake
+	@python3 deploy/check/check.py
+	@python3 deploy/check/selftest.py
+
+.PHONY: images
+images: ## Build the containers' images for CPUs (needs Docker; deploy/README.md has more)
+	@deploy/images/build cpu
 
 # The GPU to build for, as 10 times its compute capability. Below 90, later ones run the program too.
 CUDA_COMPUTE_CAP ?= 80

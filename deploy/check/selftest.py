@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Shows that each check sees a mistake: plants one in a copy of `deploy`, and demands that the check tells of it.
+
+A check without a mistake here is an error too, and so is a mistake whose place is not found any more.
+"""
+
+import pathlib
+import shutil
+import sys
+import tempfile
+
+from check import problems
+from checks.catalogue import CHECKS
+from checks.tree import Tree
+from mistakes import MISTAKES
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# What the checks read and no mistake is planted in.
+SOURCES = ("services", "shared", "Cargo.toml")
+
+
+def copy(folder):
+    root = pathlib.Path(folder)
+    shutil.copytree(ROOT / "deploy", root / "deploy", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / ".ci", root / ".ci")
+    for name in SOURCES:
+        (root / name).symlink_to(ROOT / name)
+    return root
+
+
+def unseen(root, mistake, overlays):
+    """Why a mistake does not count as seen; none if it was."""
+    file = root / "deploy" / mistake.file
+    sound = file.read_text(encoding="utf-8")
+    if mistake.old not in sound:
+        return f"{mistake.file} does not say {mistake.old!r} any more: plant the mistake elsewhere"
+    file.write_text(sound.replace(mistake.old, mistake.new, 1), encoding="utf-8")
+    tree = Tree(root)
+    if not mistake.file.startswith("kubernetes/"):
+        tree.overlays = overlays
+    try:
+        told = problems(tree, CHECKS[mistake.check])
+    finally:
+        file.write_text(sound, encoding="utf-8")
+    if any(mistake.told in line for line in told):
+        return None
+    return f"{mistake.file}: nobody told {mistake.told!r} of {mistake.new!r}, but: {told}"
+
+
+def main():
+    failed = 0
+    for name in CHECKS.keys() - {mistake.check for mistake in MISTAKES}:
+        failed += 1
+        print(f"{name}: no mistake shows that this check sees any", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        root = copy(folder)
+        overlays = Tree(root).overlays
+        for mistake in MISTAKES:
+            reason = unseen(root, mistake, overlays)
+            if reason:
+                failed += 1
+                print(f"{mistake.check}: {reason}", file=sys.stderr)
+    if failed:
+        print(f"check-deploy: {failed} of {len(MISTAKES)} mistakes were not seen", file=sys.stderr)
+        return 1
+    print(f"check-deploy: all of {len(MISTAKES)} planted mistakes were seen")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
