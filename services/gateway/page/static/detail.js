@@ -8,7 +8,7 @@ import { newest } from "./gallery.js";
 import { Icon } from "./icons.js";
 import { Picture } from "./picture.js";
 import { Captions, Part, extent } from "./results.js";
-import { continueWith, draft, forget, judge, opened, ranked, refused, view } from "./state.js";
+import { continueWith, draft, forget, judge, opened, ranked, refused, view, weights } from "./state.js";
 import { Component, createRef, html, signal, watching } from "./view.js";
 
 const asking = signal(false);
@@ -70,13 +70,13 @@ export const Detail = watching(() => {
 
 /** @param {{ one: Candidate & Weighed }} props */
 function Why({ one }) {
-  const { beta } = draft.value;
+  const { beta } = weights.value;
   const range = extent([one]);
   return html`<h2>Similarity ${one.similarity.toFixed(4)}</h2>
     <dl class="parts">
       <${Part} name="pixels" share=${one.pixels} range=${range} /><${Part} name="captions" share=${one.words} range=${range} />
     </dl>
-    ${beta !== null && one.words && html`<p class="faint">${(1 - beta).toFixed(2)} of the pixels and ${beta.toFixed(2)} of the captions.</p>`}
+    ${one.words && html`<p class="faint">${(1 - beta).toFixed(2)} of the pixels and ${beta.toFixed(2)} of the captions.</p>`}
     <h3>Captions</h3>
     <${Captions} one=${one} />
     <${Metadata} source=${one.source} metadata=${one.metadata} />`;

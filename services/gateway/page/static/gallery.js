@@ -104,7 +104,8 @@ export const Gallery = watching(() => {
 });
 
 const Head = watching(() => {
-  const { images: all = 0, captioned = 0, waiting = 0 } = counts.value ?? collection.value ?? {};
+  const { images: all = 0, captioned = 0 } = counts.value ?? collection.value ?? {};
+  const waiting = counts.value?.waiting ?? 0;
   return html`<header class="gallery-head">
     <h1>${draft.value.collection}</h1>
     <p>${all.toLocaleString("en")} images, ${captioned === all ? "all captioned" : `${captioned.toLocaleString("en")} captioned`}${waiting > 0 && html`, <span class="busy">${waiting.toLocaleString("en")} on their way</span>`}</p>

@@ -3,7 +3,7 @@
 // few dot products of each candidate, and every score is a combination of them
 // (WeiMoCIR, arXiv 2409.04918; README, "Why this score").
 
-/** @import { Candidate, Component, Components, Norm, Norms, Share, Weighed } from "../types.js" */
+/** @import { Component, Components, Norm, Norms, Share, Weighed } from "../types.js" */
 
 /** Points along each side of the map: 0, 0.05, … 1. */
 export const SIDE = 21;

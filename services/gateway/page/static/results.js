@@ -103,7 +103,7 @@ function Card({ one, place, range, judged }) {
       <${Picture} id=${one.image} size=${384} alt="" eager=${place < 9} />
     </button>
     <div class="acts">
-      <button type="button" class="act" aria-label=${`Search on from result ${place}`} title="Search on from this" onClick=${() => continueWith(one.image)}><${Icon} name="start" /></button>
+      <button type="button" class="act wide" aria-label=${`Search on from result ${place}`} title="Search on from this" onClick=${() => continueWith(one.image)}><${Icon} name="start" /> Search on</button>
       <button type="button" class="act" aria-pressed=${judged === "more"} aria-label=${`More like result ${place}`} title="More like this" onClick=${() => judge(one.image, "more")}><${Icon} name="more" /></button>
       <button type="button" class="act" aria-pressed=${judged === "less"} aria-label=${`Not like result ${place}`} title="Not this" onClick=${() => judge(one.image, "less")}><${Icon} name="less" /></button>
     </div>

@@ -43,7 +43,7 @@ document.addEventListener("drop", (event) => {
 
 export const Shell = watching(() => html`<a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
   <${Head} />
-  <main id="main" tabindex="-1" class=${view.value}>
+  <main id="main" tabindex="-1" class=${`at-${view.value}`}>
     ${view.value === "search" ? html`<${Compose} /><${Results} />` : html`<${Gallery} />`}
   </main>
   <${Detail} />
@@ -87,10 +87,10 @@ async function share() {
   try {
     await navigator.clipboard.writeText(location.href);
   } catch {
-    return say("The link is in the address bar.");
+    return say("The link is in the address bar.", true);
   }
-  if (reference && "file" in reference) say("Link copied, without your picture: add it to the gallery to share it too.");
-  else say("Link copied.");
+  if (reference && "file" in reference) say("Link copied, without your picture: add it to the gallery to share it too.", true);
+  else say("Link copied.", true);
 }
 
 const ThemeButton = watching(() => {
@@ -125,20 +125,19 @@ class KeyPrompt extends Component {
 
 /** What is said: read aloud, and shown until something else is said or some seconds passed. */
 class Toast extends Component {
-  state = { shown: "" };
+  state = { text: "", shown: false };
   timer = 0;
   stop = effect(() => {
-    const text = said.value;
+    const { text, shown } = said.value;
     clearTimeout(this.timer);
-    if (!text) return;
-    this.setState({ shown: text });
-    this.timer = window.setTimeout(() => this.setState({ shown: "" }), 4000);
+    this.setState({ text, shown });
+    this.timer = window.setTimeout(() => this.setState({ shown: false }), 4000);
   });
   componentWillUnmount() {
     this.stop();
   }
   /** @param {any} _ @param {any} state */
-  render(_, { shown }) {
-    return html`<div class=${classes("toast", shown && "shown")} role="status" aria-live="polite">${shown}</div>`;
+  render(_, { text, shown }) {
+    return html`<div class=${classes("toast", shown && "shown")} role="status" aria-live="polite">${text}</div>`;
   }
 }

@@ -26,7 +26,7 @@ export const searching = signal(false);
 /** @type {import("@preact/signals-core").Signal<api.Refused | null>} */
 export const failure = signal(null);
 /** Said to screen readers, and shown for a moment. */
-export const said = signal("");
+export const said = signal({ text: "", shown: false });
 /** The image whose details are open. */
 export const opened = signal(/** @type {string | null} */ (null));
 export const forgotten = signal(/** @type {ReadonlySet<string>} */ (new Set()));
@@ -55,10 +55,14 @@ export const unseen = computed(() => {
   return candidates.length >= api.POOL ? Math.max(0, images - candidates.length) : 0;
 });
 
-/** @param {string} text */
-export function say(text) {
+/**
+ * Says it to screen readers; to all others too if they would not see it anyway.
+ * @param {string} text
+ * @param {boolean} [shown]
+ */
+export function say(text, shown = false) {
   // because: the same words twice are read once
-  said.value = said.peek() === text ? `${text}\u00a0` : text;
+  said.value = { text: said.peek().text === text ? `${text}\u00a0` : text, shown };
 }
 
 /** @param {Partial<Query>} change */
@@ -77,7 +81,7 @@ export function startFrom(reference) {
 
 /** @param {File} file */
 export function startFromFile(file) {
-  if (!file.type.startsWith("image/")) return say(`${file.name} is no picture.`);
+  if (!file.type.startsWith("image/")) return say(`${file.name} is no picture.`, true);
   startFrom({ file, name: file.name, url: URL.createObjectURL(file) });
   say(`${file.name} is the reference.`);
   return search();
@@ -93,7 +97,7 @@ export function continueWith(id) {
     compose({ modifier: "", negative: "" });
     opened.value = null;
   });
-  say("This image is the reference now. Say what should differ.");
+  say("This image is the reference now. Say what should differ.", true);
   queueMicrotask(() => document.getElementById("modifier")?.focus());
 }
 
@@ -239,7 +243,7 @@ export async function forget(id) {
     forgotten.value = new Set([...forgotten.value, id]);
     opened.value = null;
   });
-  say("The image was deleted.");
+  say("The image was deleted.", true);
 }
 
 /** @param {unknown} error */
@@ -267,7 +271,7 @@ function lost() {
 export async function retry() {
   clearTimeout(waiting);
   if (await connect()) {
-    say("The gateway answers again.");
+    say("The gateway answers again.", true);
     if (unanswered && view.peek() === "search") return search();
   }
 }

@@ -88,9 +88,9 @@ const Pointed = watching((/** @type {{ map: string[], first: string, share: stri
   const there = pointed.value && firstAt(map, pointed.value);
   if (pointed.value && there && there !== first) {
     const at = `α ${pointed.value.alpha.toFixed(2)}, β ${pointed.value.beta.toFixed(2)}`;
-    return html`<${Picture} id=${there} size=${128} /><span>is first at ${at}</span>`;
+    return html`<${Picture} id=${there} size=${128} /><span>would be first at ${at}</span>`;
   }
-  return html`<${Picture} id=${first} size=${128} /><span>stays first on the coloured part, ${share} of all weights</span>`;
+  return html`<${Picture} id=${first} size=${128} /><span>stays first on the coloured ${share} of the map. Click the map to move both weights.</span>`;
 });
 
 const Beyond = watching(() => {
