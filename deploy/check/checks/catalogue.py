@@ -5,6 +5,7 @@ from . import hardening, linters, nats, programs, schemas, wiring
 CHECKS = {
     "kubernetes": schemas.kubernetes,
     "custom resources": schemas.custom_resources,
+    "expressions": schemas.expressions,
     "compose schema": schemas.compose,
     "dockerfiles": linters.dockerfiles,
     "scripts": linters.scripts,

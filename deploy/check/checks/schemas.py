@@ -4,12 +4,13 @@ import json
 
 import jsonschema
 import kubernetes_validate
+import promql_parser
 
 from .tree import named
 
 # The oldest Kubernetes that all overlays run on, because of image volumes, and the newest that is known.
 VERSIONS = ("1.35", "1.37")
-OWN = ("ScaledObject", "PodMonitor", "PrometheusRule")
+OWN = ("ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule")
 # What KEDA's nats-jetstream scaler reads. Its CRD takes any text here, and KEDA passes over what it does not know.
 TRIGGER = {
     "natsServerMonitoringEndpoint", "account", "stream", "consumer", "lagThreshold", "activationLagThreshold",
@@ -38,22 +39,42 @@ def custom_resources(tree):
     schemas = {kind: schema(tree, kind.lower()) for kind in OWN}
     for name, item, _ in tree.each(*OWN):
         yield from (f"{name} {line}" for line in misfits(schemas[item["kind"]], item))
-    for name, item, _ in tree.each("ScaledObject"):
+    for name, item, overlay in tree.each("ScaledObject"):
         for trigger in item["spec"].get("triggers", []):
-            yield from (f"{name}: {line}" for line in trigger_problems(trigger))
+            yield from (f"{name}: {line}" for line in trigger_problems(trigger, given(tree, overlay, trigger)))
 
 
-def trigger_problems(trigger):
+def given(tree, overlay, trigger):
+    """What a TriggerAuthentication adds to a trigger."""
+    wanted = trigger.get("authenticationRef", {}).get("name")
+    for item in tree.overlays[overlay]:
+        if item["kind"] == "TriggerAuthentication" and item["metadata"]["name"] == wanted:
+            return {entry["parameter"] for entry in item["spec"].get("secretTargetRef", [])}
+    return set()
+
+
+def trigger_problems(trigger, elsewhere):
     if trigger.get("type") != "nats-jetstream":
         return
     metadata = trigger["metadata"]
     for key in metadata.keys() - TRIGGER:
         yield f"the scaler nats-jetstream does not know {key}"
-    for key in {"natsServerMonitoringEndpoint", "account", "stream", "consumer"} - metadata.keys():
+    for key in {"natsServerMonitoringEndpoint", "account", "stream", "consumer"} - metadata.keys() - elsewhere:
         yield f"the scaler nats-jetstream needs {key}"
     for key in {"lagThreshold", "activationLagThreshold"} & metadata.keys():
         if not metadata[key].isdigit():
             yield f"{key} is {metadata[key]!r}, not a whole number"
+
+
+def expressions(tree):
+    """That Prometheus can read what the alerts ask."""
+    for name, item, _ in tree.each("PrometheusRule"):
+        for group in item["spec"]["groups"]:
+            for rule in group["rules"]:
+                try:
+                    promql_parser.parse(rule["expr"])
+                except ValueError as error:
+                    yield f"{name}: {rule.get('alert', rule.get('record'))} is no PromQL: {error}"
 
 
 def compose(tree):

@@ -20,8 +20,9 @@ class Broken(Exception):
 class Tree:
     """One copy of the project, rendered when it is first asked for."""
 
-    def __init__(self, root):
+    def __init__(self, root, names=OVERLAYS):
         self.root = pathlib.Path(root)
+        self.names = names
         self.deploy = self.root / "deploy"
 
     def text(self, path):
@@ -40,7 +41,7 @@ class Tree:
     def overlays(self):
         """Each overlay's name with its rendered objects."""
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            return dict(zip(OVERLAYS, pool.map(self._render, OVERLAYS), strict=True))
+            return dict(zip(self.names, pool.map(self._render, self.names), strict=True))
 
     def _render(self, overlay):
         command = ["kubectl", "kustomize", str(self.deploy / "kubernetes/overlays" / overlay)]

@@ -115,6 +115,12 @@ def references(tree):
     for name, item, overlay in tree.each("ScaledObject"):
         target = item["spec"]["scaleTargetRef"]
         wanted = {(target.get("kind", "Deployment"), target["name"])}
+        for trigger in item["spec"]["triggers"]:
+            if "authenticationRef" in trigger:
+                wanted.add(("TriggerAuthentication", trigger["authenticationRef"]["name"]))
+        yield from (f"{name} {line}" for line in absent(tree, overlay, wanted, guide))
+    for name, item, overlay in tree.each("TriggerAuthentication"):
+        wanted = {("Secret", entry["name"]) for entry in item["spec"].get("secretTargetRef", [])}
         yield from (f"{name} {line}" for line in absent(tree, overlay, wanted, guide))
 
 
