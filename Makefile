@@ -109,6 +109,10 @@ check-cuda: cargo .build/cuda.done ## Build the workers for GPUs, without a GPU 
 bench-pipeline: .build/nats.done build ## Measure throughput and latency of the whole pipeline
 	@target/release/bench-pipeline
 
+.PHONY: bench-gateway
+bench-gateway: .build/nats.done build ## Measure searches over HTTP beside NATS, and many clients at once
+	@target/release/bench-gateway
+
 .PHONY: bench-encode
 bench-encode: .build/peers-python build ## Measure images and texts per second beside PyTorch and ONNX Runtime
 	@target/release/bench-encode --python "$$(cat $<)"

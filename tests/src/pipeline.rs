@@ -25,9 +25,11 @@ pub enum Kind {
     Encode,
     Store,
     Query,
+    Gateway,
 }
 
 impl Kind {
+    /// Those that a pipeline needs.
     pub const ALL: [Self; 4] = [Self::Store, Self::Encode, Self::Caption, Self::Query];
 
     /// The program's and the service's name.
@@ -37,9 +39,13 @@ impl Kind {
             Self::Encode => names::ENCODE_SERVICE,
             Self::Store => names::STORE_SERVICE,
             Self::Query => names::QUERY_SERVICE,
+            Self::Gateway => names::GATEWAY_SERVICE,
         }
     }
 }
+
+/// What a gateway's log says before its address.
+const READY: &str = "gateway ready url=";
 
 #[derive(Debug)]
 pub struct Pipeline {
@@ -171,6 +177,20 @@ impl Pipeline {
             .kill_on_drop(true)
             .spawn()?;
         Ok(Worker { kind, child })
+    }
+
+    /// Starts a gateway on a port of its own, and gives its address.
+    pub async fn start_gateway(&self, args: &[&str]) -> anyhow::Result<(Worker, String)> {
+        let started = self.log(Kind::Gateway).matches(READY).count();
+        let args = [&["--listen", "127.0.0.1:0"], args].concat();
+        let worker = self.start(Kind::Gateway, &args)?;
+        let address = || {
+            let log = self.log(Kind::Gateway);
+            let (at, _) = log.match_indices(READY).nth(started)?;
+            Some(log[at + READY.len()..].lines().next()?.trim().to_owned())
+        };
+        until("a gateway", async || Ok(address().is_some())).await?;
+        Ok((worker, address().context("the gateway's log lost its address")?))
     }
 
     /// Waits until `count` workers of a kind answer.

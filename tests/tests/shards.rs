@@ -102,7 +102,7 @@ where
     A: weimocir_wire::Message,
     F: Future<Output = Result<Vec<A>, Refusal>> + Send + 'static,
 {
-    let asked = Asked { subject, group: "pretenders".into(), limit: 64 };
+    let asked = Asked { subject, group: "pretenders".into(), question: "candidates", limit: 64 };
     Ok(service.answer(asked, answer, shutdown).await?)
 }
 

@@ -14,7 +14,8 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 use weimocir_runtime::{
-    Asked, Bus, CancellationToken, NatsArgs, Patience, Pictures, Pull, Service, TelemetryArgs, work,
+    Asked, Bus, CancellationToken, NatsArgs, Operations, OperationsArgs, Patience, Pictures, Pull,
+    Service, TelemetryArgs, work,
 };
 use weimocir_wire::{
     names::{CAPTION_DURABLE, CAPTION_SERVICE, WORK_STREAM},
@@ -35,6 +36,8 @@ pub struct Command {
     pub caption: CaptionArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    #[command(flatten)]
+    pub operations: OperationsArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -82,14 +85,16 @@ impl CaptionArgs {
 pub fn run(
     nats: NatsArgs,
     args: CaptionArgs,
+    operations: Operations,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, anyhow::Result<()>> {
-    work_until(nats, args, shutdown).boxed()
+    work_until(nats, args, operations, shutdown).boxed()
 }
 
 async fn work_until(
     nats: NatsArgs,
     args: CaptionArgs,
+    operations: Operations,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let bus = Bus::connect(&nats, CAPTION_SERVICE, Patience::Worker).await?;
@@ -103,8 +108,12 @@ async fn work_until(
         captioner: captioner.clone(),
         captions: NonZeroUsize::from(args.captions_per_image),
     };
-    let asked =
-        Asked { subject: subjects::CAPTION_QUERY.into(), group: "caption".into(), limit: 64 };
+    let asked = Asked {
+        subject: subjects::CAPTION_QUERY.into(),
+        group: "caption".into(),
+        question: "caption",
+        limit: 64,
+    };
     let answerer = describer.clone();
     let handler = move |question| answerer.clone().answer(question);
     service.answer(asked, handler, &shutdown).await?;
@@ -116,6 +125,7 @@ async fn work_until(
         in_flight: args.in_flight(),
         ack_wait: Duration::from_secs(args.caption_ack_wait),
     };
+    operations.ready(&bus);
     tracing::info!(
         captioner = captioner.name(),
         captions = args.captions_per_image,

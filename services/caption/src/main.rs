@@ -9,9 +9,10 @@ fn main() -> anyhow::Result<()> {
     let command = weimocir_caption::Command::parse();
     command.telemetry.install("info")?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let outcome = runtime.block_on(weimocir_runtime::run(|shutdown| {
-        weimocir_caption::run(command.nats, command.caption, shutdown)
-    }));
+    let outcome =
+        runtime.block_on(weimocir_runtime::run(&command.operations, |operations, shutdown| {
+            weimocir_caption::run(command.nats, command.caption, operations, shutdown)
+        }));
     // because: an endpoint's late answer, which nobody waits for any more, must not hold the end
     runtime.shutdown_background();
     outcome

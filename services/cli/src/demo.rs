@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use weimocir_catalogue::{Gallery, Split, gallery, write_gallery_with};
-use weimocir_runtime::{Bus, CancellationToken, Patience};
+use weimocir_runtime::{Bus, CancellationToken, Operations, Patience};
 use weimocir_wire::{
     Blob,
     search::{Reference, SearchRequest},
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: DemoArgs, mut shared: Shared) -> anyhow::Result<Do
     ));
     let shutdown = CancellationToken::new();
     let nats = shared.nats.clone();
-    let workers = up::workers(&up, &nats, shutdown.clone());
+    let workers = up::workers(&up, &nats, Operations::default(), shutdown.clone());
     tokio::pin!(workers);
     let outcome = tokio::select! {
         // because: without the workers, the rest would wait for ever

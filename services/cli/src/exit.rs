@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use weimocir_client::SubmissionError;
 use weimocir_runtime::{BusError, CollectionError, SubmitError};
 use weimocir_wire::search::{Refusal, RefusalCode};
 
@@ -40,12 +41,25 @@ pub(crate) fn report(outcome: anyhow::Result<Done>, json: bool) -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+    let submission = error.downcast_ref::<SubmissionError>();
+    let refusal = match submission {
+        Some(SubmissionError::Refused(refusal)) => Some(refusal),
+        _ => error.downcast_ref::<Refusal>(),
+    };
+    if let Some(refusal) = refusal {
         return match refusal.code {
             RefusalCode::UnknownImage | RefusalCode::UnknownCollection => 4,
             RefusalCode::Unavailable | RefusalCode::Timeout | RefusalCode::Busy => 5,
-            RefusalCode::Invalid | RefusalCode::ModelMismatch | RefusalCode::Internal => 1,
+            RefusalCode::Invalid
+            | RefusalCode::ModelMismatch
+            | RefusalCode::NotReady
+            | RefusalCode::Internal => 1,
         };
+    }
+    if let Some(SubmissionError::Submit(SubmitError::Full { .. } | SubmitError::Refused { .. })) =
+        submission
+    {
+        return 5;
     }
     if let Some(SubmitError::Full { .. } | SubmitError::Refused { .. }) = error.downcast_ref() {
         return 5;

@@ -21,13 +21,10 @@ mod up;
 use std::{future::ready, io::Write, process::ExitCode};
 
 use futures::{FutureExt, future::BoxFuture};
+use weimocir_client::Gallery;
 use weimocir_domain::{Collection, ImageId};
 use weimocir_runtime::{Bus, Collections, NatsArgs, Patience, TelemetryArgs};
-use weimocir_wire::{
-    query::{Record, RecordQuery},
-    subjects,
-    vectors::CollectionRecord,
-};
+use weimocir_wire::{query::Record, vectors::CollectionRecord};
 
 pub use exit::Done;
 pub use nats_server::NatsServer;
@@ -138,8 +135,7 @@ async fn record(
     collection: &CollectionRecord,
     image: ImageId,
 ) -> anyhow::Result<Record> {
-    let subject = subjects::record(&collection.name, image.shard(collection.shards));
-    Ok(bus.ask(&subject, &RecordQuery { image }, PATIENCE).await?)
+    Ok(Gallery::new(bus, collection.clone()).record(image).await?)
 }
 
 /// A line of a command's result, on standard output.

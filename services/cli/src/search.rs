@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use weimocir_domain::{
-    Alpha, Beta, Candidate, Explained, Filter, ImageId, LongText, Share, TextReference,
+    Alpha, Beta, Candidate, Explained, Filter, Gamma, ImageId, LongText, Share, TextReference,
 };
 use weimocir_runtime::{Bus, Pictures};
 use weimocir_wire::{
@@ -46,6 +46,24 @@ pub(crate) struct SearchArgs {
     /// How many candidates
     #[arg(short, default_value_t = 10, value_name = "K")]
     k: usize,
+    /// What the images should not show, for example "a belt"
+    #[arg(long, value_name = "TEXT")]
+    without: Option<String>,
+    /// How much --without counts, 0 to 1 [default: 0.3]
+    #[arg(long, value_name = "NUMBER", requires = "without")]
+    gamma: Option<Gamma>,
+    /// Images that are liked: the search moves towards them
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    more_like: Vec<ImageId>,
+    /// How much --more-like counts, 0 to 1 [default: 0.5]
+    #[arg(long, value_name = "NUMBER", requires = "more_like")]
+    more_weight: Option<Gamma>,
+    /// Images that are not liked: the search moves away from them
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    less_like: Vec<ImageId>,
+    /// How much --less-like counts, 0 to 1 [default: 0.25]
+    #[arg(long, value_name = "NUMBER", requires = "less_like")]
+    less_weight: Option<Gamma>,
     /// Images that are not wanted
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     exclude: Vec<ImageId>,
@@ -93,6 +111,12 @@ pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done
         text_reference: args.text_reference,
         long_text: args.long_text,
         k: Some(args.k),
+        negative: args.without.clone(),
+        gamma: args.gamma,
+        more_like: args.more_like.clone(),
+        more_weight: args.more_weight,
+        less_like: args.less_like.clone(),
+        less_weight: args.less_weight,
         exclude: args.exclude.clone(),
         exclude_reference: Some(!args.keep_reference),
         filter,

@@ -3,16 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use weimocir_domain::{Collection, FieldKinds, ModelId, Shard};
+use weimocir_client::{Totals, queues};
+use weimocir_domain::{Collection, FieldKinds, ModelId};
 use weimocir_runtime::{Backlog, Bus, Collections, DeadLetters, WorkerInfo};
-use weimocir_wire::{
-    names,
-    query::{Lookup, LookupQuery},
-    subjects,
-    vectors::CollectionRecord,
-};
+use weimocir_wire::{names, vectors::CollectionRecord};
 
-use crate::{Done, PATIENCE, Shared, say, say_json};
+use crate::{Done, Shared, say, say_json};
 
 #[derive(Debug, Serialize)]
 struct Status {
@@ -42,15 +38,8 @@ pub(crate) async fn run(shared: Shared) -> anyhow::Result<Done> {
     for record in Collections::open(&bus).await?.list().await? {
         collections.push(gallery(&bus, record).await);
     }
-    let mut backlog = BTreeMap::new();
-    for (step, stream, durable) in [
-        ("caption", names::WORK_STREAM, names::CAPTION_DURABLE),
-        ("delete", names::WORK_STREAM, names::DELETE_DURABLE),
-        ("encode captions", names::CAPTIONS_STREAM, names::ENCODE_DURABLE),
-        ("encode image", names::WORK_STREAM, names::ENCODE_DURABLE),
-    ] {
-        backlog.insert(step, bus.backlog(stream, durable).await?);
-    }
+    let queues = queues(&bus).await?.into_iter();
+    let backlog = queues.map(|queue| (queue.name, queue.backlog)).collect();
     let workers = bus.workers().await?;
     let dead_letters = DeadLetters::open(&bus).await?.count().await?;
     let status = Status { collections, backlog, workers, dead_letters };
@@ -63,21 +52,9 @@ pub(crate) async fn run(shared: Shared) -> anyhow::Result<Done> {
 }
 
 async fn gallery(bus: &Bus, record: CollectionRecord) -> Gallery {
+    let totals = weimocir_client::Gallery::new(bus, record.clone()).totals().await;
     let CollectionRecord { name, shards, model, fields } = record;
-    let (mut images, mut captioned, mut missing_shards) = (0, 0, vec![]);
-    for shard in 0..shards {
-        let subject = subjects::lookup(&name, Shard(shard));
-        match bus.ask::<_, Lookup>(&subject, &LookupQuery { images: vec![] }, PATIENCE).await {
-            Ok(totals) => {
-                images += totals.images;
-                captioned += totals.captioned;
-            }
-            Err(refusal) => {
-                tracing::debug!(shard, reason = refusal.message, "a shard does not answer");
-                missing_shards.push(shard);
-            }
-        }
-    }
+    let Totals { images, captioned, missing_shards } = totals;
     Gallery { name, model, fields, shards, images, captioned, missing_shards }
 }
 

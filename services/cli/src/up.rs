@@ -7,8 +7,11 @@ use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 use weimocir_caption::CaptionArgs;
 use weimocir_encode::EncodeArgs;
+use weimocir_gateway::GatewayArgs;
 use weimocir_query::QueryArgs;
-use weimocir_runtime::{Bus, BusError, CancellationToken, NatsArgs, Patience, on_signal};
+use weimocir_runtime::{
+    Bus, BusError, CancellationToken, NatsArgs, Operations, OperationsArgs, Patience, on_signal,
+};
 use weimocir_store::StoreArgs;
 
 use crate::{
@@ -35,6 +38,13 @@ pub(crate) struct UpArgs {
     pub store: StoreArgs,
     #[command(flatten)]
     pub query: QueryArgs,
+    /// Answer no HTTP, and serve no page
+    #[arg(long)]
+    pub no_gateway: bool,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    #[command(flatten)]
+    pub operations: OperationsArgs,
 }
 
 pub(crate) async fn run(args: UpArgs, shared: Shared) -> anyhow::Result<Done> {
@@ -44,7 +54,8 @@ pub(crate) async fn run(args: UpArgs, shared: Shared) -> anyhow::Result<Done> {
         true => start_if_absent(&args, &mut nats).await?,
         false => None,
     };
-    let outcome = workers(&args, &nats, shutdown).await;
+    let operations = Operations::start(&args.operations).await?;
+    let outcome = workers(&args, &nats, operations, shutdown).await;
     if let Some(server) = server {
         server.stop().await?;
     }
@@ -74,18 +85,56 @@ fn port_of(url: &str) -> Option<u16> {
 
 type Worker = BoxFuture<'static, anyhow::Result<()>>;
 
-/// Runs all four until `shutdown`, or until one fails: then all stop.
+/// Runs all of them until `shutdown`, or until one fails: then all stop.
 pub(crate) async fn workers(
     args: &UpArgs,
     nats: &NatsArgs,
+    operations: Operations,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let workers: [(&str, Worker); 4] = [
-        ("store", weimocir_store::run(nats.clone(), args.store.clone(), shutdown.clone())),
-        ("encode", weimocir_encode::run(nats.clone(), args.encode.clone(), shutdown.clone())),
-        ("caption", weimocir_caption::run(nats.clone(), args.caption.clone(), shutdown.clone())),
-        ("query", weimocir_query::run(nats.clone(), args.query.clone(), shutdown.clone())),
+    let mut workers: Vec<(&str, Worker)> = vec![
+        (
+            "store",
+            weimocir_store::run(
+                nats.clone(),
+                args.store.clone(),
+                operations.clone(),
+                shutdown.clone(),
+            ),
+        ),
+        (
+            "encode",
+            weimocir_encode::run(
+                nats.clone(),
+                args.encode.clone(),
+                operations.clone(),
+                shutdown.clone(),
+            ),
+        ),
+        (
+            "caption",
+            weimocir_caption::run(
+                nats.clone(),
+                args.caption.clone(),
+                operations.clone(),
+                shutdown.clone(),
+            ),
+        ),
+        (
+            "query",
+            weimocir_query::run(
+                nats.clone(),
+                args.query.clone(),
+                operations.clone(),
+                shutdown.clone(),
+            ),
+        ),
     ];
+    if !args.no_gateway {
+        let (nats, args) = (nats.clone(), args.gateway.clone());
+        let gateway = weimocir_gateway::run(nats, args, operations, shutdown.clone());
+        workers.push(("gateway", gateway));
+    }
     let mut running = JoinSet::new();
     for (name, worker) in workers {
         running.spawn(
@@ -114,6 +163,7 @@ impl UpArgs {
         let mut up = <Parser as clap::Parser>::try_parse_from(["up"])?.up;
         up.store.data = folder.join("store");
         up.nats_data = folder.join("nats");
+        up.no_gateway = true;
         Ok(up)
     }
 }

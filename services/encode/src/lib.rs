@@ -18,8 +18,8 @@ use weimocir_models::{
     Precision, Queues,
 };
 use weimocir_runtime::{
-    Asked, Bus, CancellationToken, Collections, NatsArgs, Patience, Pictures, Pull, Service,
-    TelemetryArgs, work,
+    Asked, Bus, CancellationToken, Collections, NatsArgs, Operations, OperationsArgs, Patience,
+    Pictures, Pull, Service, TelemetryArgs, work,
 };
 use weimocir_wire::{
     names::{CAPTIONS_STREAM, ENCODE_DURABLE, ENCODE_SERVICE, WORK_STREAM},
@@ -38,6 +38,8 @@ pub struct Command {
     pub encode: EncodeArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    #[command(flatten)]
+    pub operations: OperationsArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -84,14 +86,16 @@ const QUERIES: usize = 256;
 pub fn run(
     nats: NatsArgs,
     args: EncodeArgs,
+    operations: Operations,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, anyhow::Result<()>> {
-    work_until(nats, args, shutdown).boxed()
+    work_until(nats, args, operations, shutdown).boxed()
 }
 
 async fn work_until(
     nats: NatsArgs,
     args: EncodeArgs,
+    operations: Operations,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let bus = Bus::connect(&nats, ENCODE_SERVICE, Patience::Worker).await?;
@@ -105,8 +109,12 @@ async fn work_until(
         ("dim".to_owned(), encoder.dim().to_string()),
     ];
     let service = Service::start(&bus, ENCODE_SERVICE, facts.into()).await?;
-    let asked =
-        Asked { subject: subjects::ENCODE_QUERY.into(), group: "encode".into(), limit: QUERIES };
+    let asked = Asked {
+        subject: subjects::ENCODE_QUERY.into(),
+        group: "encode".into(),
+        question: "encode",
+        limit: QUERIES,
+    };
     let asking = encoder.clone();
     let handler = move |question| query::answer(asking.clone(), question);
     service.answer(asked, handler, &shutdown).await?;
@@ -125,6 +133,7 @@ async fn work_until(
         in_flight: usize::from(args.encode_in_flight),
         ack_wait: Duration::from_secs(args.encode_ack_wait),
     };
+    operations.ready(&bus);
     tracing::info!(model = %encoder.id(), dim = encoder.dim(), "encode ready");
     let (images, captions) = (ingest.clone(), ingest);
     let outcome = futures::future::try_join(

@@ -9,6 +9,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> anyhow::Result<()> {
     let command = weimocir_encode::Command::parse();
     command.telemetry.install("info")?;
-    weimocir_runtime::run(|shutdown| weimocir_encode::run(command.nats, command.encode, shutdown))
-        .await
+    weimocir_runtime::run(&command.operations, |operations, shutdown| {
+        weimocir_encode::run(command.nats, command.encode, operations, shutdown)
+    })
+    .await
 }

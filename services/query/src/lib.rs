@@ -2,8 +2,10 @@
 //! has them encoded ahead of the ingest work, asks every shard, and merges what they stream back.
 //!
 //! `search` is the sequence of steps; `reference` finds the reference's embedding and captions;
+//! `feedback` those of images that are liked or not;
 //! `scatter` asks the shards. It computes no embedding and holds no vector itself.
 
+mod feedback;
 mod reference;
 mod scatter;
 mod search;
@@ -12,7 +14,8 @@ use std::collections::HashMap;
 
 use futures::{FutureExt, future::BoxFuture};
 use weimocir_runtime::{
-    Asked, Bus, CancellationToken, Collections, NatsArgs, Patience, Service, TelemetryArgs,
+    Asked, Bus, CancellationToken, Collections, NatsArgs, Operations, OperationsArgs, Patience,
+    Service, TelemetryArgs,
 };
 use weimocir_wire::{names::QUERY_SERVICE, subjects};
 
@@ -28,6 +31,8 @@ pub struct Command {
     pub query: QueryArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    #[command(flatten)]
+    pub operations: OperationsArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -45,14 +50,16 @@ pub struct QueryArgs {
 pub fn run(
     nats: NatsArgs,
     args: QueryArgs,
+    operations: Operations,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, anyhow::Result<()>> {
-    work_until(nats, args, shutdown).boxed()
+    work_until(nats, args, operations, shutdown).boxed()
 }
 
 async fn work_until(
     nats: NatsArgs,
     args: QueryArgs,
+    operations: Operations,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let bus = Bus::connect(&nats, QUERY_SERVICE, Patience::Worker).await?;
@@ -62,6 +69,7 @@ async fn work_until(
     let asked = Asked {
         subject: subjects::SEARCH.into(),
         group: "query".into(),
+        question: "search",
         limit: usize::from(args.searches),
     };
     let handler = move |request| {
@@ -69,6 +77,7 @@ async fn work_until(
         async move { searcher.search(request).await.map(|answer| [answer]) }
     };
     service.answer(asked, handler, &shutdown).await?;
+    operations.ready(&bus);
     tracing::info!("query ready");
     shutdown.cancelled().await;
     service.finish().await;

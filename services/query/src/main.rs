@@ -4,6 +4,8 @@ use clap::Parser;
 async fn main() -> anyhow::Result<()> {
     let command = weimocir_query::Command::parse();
     command.telemetry.install("info")?;
-    weimocir_runtime::run(|shutdown| weimocir_query::run(command.nats, command.query, shutdown))
-        .await
+    weimocir_runtime::run(&command.operations, |operations, shutdown| {
+        weimocir_query::run(command.nats, command.query, operations, shutdown)
+    })
+    .await
 }

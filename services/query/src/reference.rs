@@ -10,7 +10,7 @@ use weimocir_wire::{
     vectors::CollectionRecord,
 };
 
-use crate::search::{Searcher, left};
+use crate::search::{Searcher, internal, left};
 
 #[derive(Debug)]
 pub(crate) enum Resolved {
@@ -29,6 +29,17 @@ impl Resolved {
 }
 
 impl Searcher {
+    /// Everything that the gallery holds of an image.
+    pub(crate) async fn record(
+        &self,
+        collection: &CollectionRecord,
+        image: ImageId,
+        until: Instant,
+    ) -> Result<Record, Refusal> {
+        let subject = subjects::record(&collection.name, image.shard(collection.shards));
+        self.bus.ask(&subject, &RecordQuery { image }, left(until)?).await
+    }
+
     pub(crate) async fn stored_reference(
         &self,
         collection: &CollectionRecord,
@@ -36,16 +47,13 @@ impl Searcher {
         with_captions: bool,
         until: Instant,
     ) -> Result<Resolved, Refusal> {
-        let subject = subjects::record(&collection.name, image.shard(collection.shards));
-        let record: Record = self.bus.ask(&subject, &RecordQuery { image }, left(until)?).await?;
+        let record = self.record(collection, image, until).await?;
         if with_captions && record.captions.is_empty() {
             let message = format!(
                 "image {image} has no captions yet, and text_reference \"caption\" needs them: use \"image\", or ask again later"
             );
-            return Err(Refusal::new(RefusalCode::Unavailable, message));
+            return Err(Refusal::new(RefusalCode::NotReady, message));
         }
-        let internal =
-            |e: weimocir_domain::EmbeddingError| Refusal::new(RefusalCode::Internal, e.to_string());
         let embedding = record.embedding.embedding(&record.model).map_err(internal)?;
         let captions =
             record.captions.into_iter().map(|caption| caption.embedding.embedding(&record.model));

@@ -4,24 +4,33 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weimocir_domain::{
-    Alpha, Beta, Collection, Filter, ImageId, ModelId, Query, TextReference, merge,
+    Alpha, Beta, Collection, Embedding, Filter, Gamma, ImageId, ModelId, Query, Steering,
+    SteeringError, TextReference, merge,
 };
 use weimocir_runtime::{Bus, CollectionError, Collections};
 use weimocir_wire::{
-    Vector,
+    Vector, metrics as names,
     query::{CandidatesQuery, EncodeQuery, EncodeTiming, EncodedQuery},
     search::{Reference, Refusal, RefusalCode, SearchAnswer, SearchRequest, SearchTiming},
     subjects,
     vectors::CollectionRecord,
 };
 
-use crate::{reference::Resolved, scatter};
+use crate::{
+    feedback::{Feedback, mean},
+    reference::Resolved,
+    scatter,
+};
 
 const DEFAULT_K: usize = 10;
 /// More candidates than this are a listing, not a search.
 const MAX_K: usize = 1_000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+// because: on the held-out catalogue these do best among tenths (see README, "Steering")
+const DEFAULT_GAMMA: f32 = 0.3;
+const DEFAULT_MORE: f32 = 0.5;
+const DEFAULT_LESS: f32 = 0.25;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Searcher {
@@ -35,6 +44,7 @@ struct Plan {
     record: CollectionRecord,
     model: ModelId,
     modifier: Option<String>,
+    negative: Option<String>,
     filter: Option<Filter>,
     k: usize,
     until: Instant,
@@ -60,16 +70,20 @@ impl Searcher {
         let mut steps = Steps { last: start };
         let plan = self.plan(&mut request, start).await?;
         let resolved = self.resolve(&mut request, &plan).await?;
+        let feedback = self.feedback(&plan.record, &request, plan.until).await?;
         let exclude = excluded(&request, &resolved);
-        let reference_ms = steps.step();
-        let ingredients = self.ingredients(&request, &plan, resolved).await?;
-        let encode_ms = steps.step();
+        let reference_ms = steps.step("reference");
+        let ingredients = self.ingredients(&request, &plan, resolved, feedback).await?;
+        let encode_ms = steps.step("encode");
         let Ingredients { query, alpha, beta, .. } = &ingredients;
         let question = candidates_query(&plan, &request, query, (*alpha, *beta), exclude)?;
         let gathered = scatter::ask(&self.bus, &plan.record, question, plan.until).await?;
-        let candidates_ms = steps.step();
+        let candidates_ms = steps.step("candidates");
         let candidates = merge(plan.k, gathered.candidates);
-        let merge_ms = steps.step();
+        let merge_ms = steps.step("merge");
+        if !gathered.missing.is_empty() {
+            metrics::counter!(names::PARTIAL_SEARCHES).increment(1);
+        }
         let mut warnings = ingredients.warnings;
         if gathered.missing.is_empty() && plan.filter.is_none() {
             warnings.extend(fewer_than_asked(request.k, gathered.images));
@@ -93,9 +107,9 @@ impl Searcher {
     }
 
     async fn plan(&self, request: &mut SearchRequest, start: Instant) -> Result<Plan, Refusal> {
-        let modifier = request.modifier.take();
-        let modifier = modifier.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-        if modifier.is_none() && request.reference.is_none() {
+        let modifier = written(request.modifier.take());
+        let negative = written(request.negative.take());
+        if modifier.is_none() && request.reference.is_none() && request.more_like.is_empty() {
             return Err(Refusal::invalid(
                 "a search needs a reference picture, a modifier, or both",
             ));
@@ -112,9 +126,10 @@ impl Searcher {
         }
         let model = record.model.clone().ok_or_else(|| {
             let message = format!("the collection `{}` has no images yet", record.name);
-            Refusal::new(RefusalCode::Unavailable, message)
+            Refusal::new(RefusalCode::NotReady, message)
         })?;
-        Ok(Plan { record, model, modifier, filter, k, until: start + timeout.min(MAX_TIMEOUT) })
+        let until = start + timeout.min(MAX_TIMEOUT);
+        Ok(Plan { record, model, modifier, negative, filter, k, until })
     }
 
     async fn collection(&self, name: &Collection) -> Result<CollectionRecord, Refusal> {
@@ -146,8 +161,9 @@ impl Searcher {
         request: &SearchRequest,
         plan: &Plan,
         resolved: Resolved,
+        feedback: Feedback,
     ) -> Result<Ingredients, Refusal> {
-        let texts: Vec<String> = plan.modifier.iter().cloned().collect();
+        let texts: Vec<String> = plan.modifier.iter().chain(&plan.negative).cloned().collect();
         let (image, captions, stored) = match resolved {
             Resolved::Absent => (None, vec![], None),
             Resolved::Stored { embedding, captions, .. } => {
@@ -168,24 +184,30 @@ impl Searcher {
         let image = encoded.image.map(embedding).transpose()?;
         let captions = encoded.captions.into_iter().map(|caption| embedding(caption.embedding));
         let captions = captions.collect::<Result<Vec<_>, _>>()?;
-        let modifier = encoded.texts.into_iter().next();
-        let modifier_was_cut = modifier.as_ref().is_some_and(|text| text.truncated);
-        let modifier = modifier.map(|text| embedding(text.embedding)).transpose()?;
+        let mut texts = encoded.texts.into_iter();
+        let mut warnings = Vec::new();
+        let mut text = |of: &Option<String>, name: &str| {
+            let Some(text) = of.as_ref().and_then(|_| texts.next()) else { return Ok(None) };
+            if text.truncated {
+                warnings.push(format!(
+                    "the {name} is longer than the model reads; its end was not seen"
+                ));
+            }
+            embedding(text.embedding).map(Some)
+        };
+        let modifier = text(&plan.modifier, "modifier")?;
+        let negative = text(&plan.negative, "negative text")?;
         let (reference, captions) = match stored {
             Some((embedding, captions)) => (Some(embedding), captions),
             None => (image, captions),
         };
         let weight = |e: weimocir_domain::WeightError| internal(e);
+        let steering = steering(request, negative, feedback).map_err(weight)?;
         Ok(Ingredients {
-            query: Query::new(reference, modifier, captions).map_err(internal)?,
+            query: query(reference, modifier, captions, steering)?,
             alpha: request.alpha.map_or_else(|| Alpha::new(encoded.alpha).map_err(weight), Ok)?,
             beta: request.beta.map_or_else(|| Beta::new(encoded.beta).map_err(weight), Ok)?,
-            warnings: modifier_was_cut
-                .then(|| {
-                    "the modifier is longer than the model reads; its end was not seen".to_owned()
-                })
-                .into_iter()
-                .collect(),
+            warnings,
             timing: encoded.timing,
         })
     }
@@ -198,9 +220,10 @@ struct Steps {
 
 impl Steps {
     /// Milliseconds since the step before.
-    fn step(&mut self) -> f64 {
+    fn step(&mut self, name: &'static str) -> f64 {
         let now = Instant::now();
         let took = now - self.last;
+        metrics::histogram!(names::SEARCH_STEP_SECONDS, "step" => name).record(took);
         self.last = now;
         took.as_secs_f64() * 1e3
     }
@@ -215,6 +238,45 @@ pub(crate) fn left(until: Instant) -> Result<Duration, Refusal> {
     Ok(left)
 }
 
+/// What somebody wrote, if it says anything.
+fn written(text: Option<String>) -> Option<String> {
+    text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+fn steering(
+    request: &SearchRequest,
+    negative: Option<Embedding>,
+    feedback: Feedback,
+) -> Result<Steering, weimocir_domain::WeightError> {
+    let weight = |given: Option<Gamma>, default| given.map_or_else(|| Gamma::new(default), Ok);
+    let gamma = weight(request.gamma, DEFAULT_GAMMA)?;
+    Ok(Steering {
+        negative: negative.map(|negative| (negative, gamma)),
+        more_like: feedback.more_like,
+        more_weight: weight(request.more_weight, DEFAULT_MORE)?,
+        less_like: feedback.less_like,
+        less_weight: weight(request.less_weight, DEFAULT_LESS)?,
+    })
+}
+
+/// The raw query, steered. What is liked stands for a query that has nothing else.
+fn query(
+    reference: Option<Embedding>,
+    modifier: Option<Embedding>,
+    captions: Vec<Embedding>,
+    mut steering: Steering,
+) -> Result<Query, Refusal> {
+    let reference = match (&reference, &modifier) {
+        (None, None) => mean(&std::mem::take(&mut steering.more_like))?,
+        _ => reference,
+    };
+    let query = Query::new(reference, modifier, captions).map_err(internal)?;
+    query.steered(&steering).map_err(|error| match error {
+        SteeringError::Cancelled(_) => Refusal::invalid(error.to_string()),
+        SteeringError::Mix(_) => internal(error),
+    })
+}
+
 /// Says that fewer images than asked for are all there are.
 fn fewer_than_asked(k: Option<usize>, images: u64) -> Option<String> {
     let k = k.filter(|&k| k as u64 > images)?;
@@ -223,6 +285,7 @@ fn fewer_than_asked(k: Option<usize>, images: u64) -> Option<String> {
 
 fn excluded(request: &SearchRequest, resolved: &Resolved) -> Vec<ImageId> {
     let mut exclude = request.exclude.clone();
+    exclude.extend(&request.less_like);
     if request.exclude_reference.unwrap_or(true) {
         exclude.extend(resolved.image());
     }
@@ -266,6 +329,6 @@ fn candidates_query(
     })
 }
 
-fn internal(error: impl std::fmt::Display) -> Refusal {
+pub(crate) fn internal(error: impl std::fmt::Display) -> Refusal {
     Refusal::new(RefusalCode::Internal, error.to_string())
 }

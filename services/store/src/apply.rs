@@ -7,11 +7,12 @@ use std::{
 };
 
 use anyhow::Context;
+use metrics::{Gauge, gauge};
 use tokio::task::JoinHandle;
-use weimocir_domain::ImageId;
+use weimocir_domain::{Collection, ImageId, Shard};
 use weimocir_index::IndexError;
 use weimocir_runtime::{Bus, BusError, CancellationToken, LogEntry, ShardLog};
-use weimocir_wire::query::ImageState;
+use weimocir_wire::{metrics as names, query::ImageState};
 
 use crate::{
     disk::{DiskError, Position},
@@ -51,6 +52,25 @@ pub(crate) struct Follower {
     applied: u64,
     /// Entries read from the log since the start.
     pub read: u64,
+    gauges: Gauges,
+}
+
+/// What the shard tells of itself.
+pub(crate) struct Gauges {
+    images: Gauge,
+    captioned: Gauge,
+    lag: Gauge,
+}
+
+impl Gauges {
+    pub(crate) fn of(collection: &Collection, shard: Shard) -> Self {
+        let labels = [("collection", collection.to_string()), ("shard", shard.to_string())];
+        Self {
+            images: gauge!(names::IMAGES, &labels),
+            captioned: gauge!(names::CAPTIONED, &labels),
+            lag: gauge!(names::LOG_LAG, &labels),
+        }
+    }
 }
 
 impl Follower {
@@ -59,10 +79,12 @@ impl Follower {
         bus: Bus,
         mut log: ShardLog,
         (shelf, applied, unsaved): (Arc<Shelf>, u64, u64),
+        gauges: Gauges,
         shutdown: CancellationToken,
     ) -> Self {
         log.follow_after(applied);
         Self {
+            gauges,
             bus,
             log,
             shelf,
@@ -83,6 +105,7 @@ impl Follower {
     /// The disk cannot be written.
     pub(crate) async fn catch_up(&mut self) -> anyhow::Result<()> {
         while !self.shutdown.is_cancelled() {
+            self.tell();
             match self.log.is_behind().await {
                 Ok(true) => self.step().await?,
                 Ok(false) => return Ok(()),
@@ -167,6 +190,13 @@ impl Follower {
         Ok(())
     }
 
+    fn tell(&self) {
+        let gallery = self.shelf.gallery();
+        self.gauges.images.set(gallery.images() as f64);
+        self.gauges.captioned.set(gallery.captioned() as f64);
+        self.gauges.lag.set(self.log.pending() as f64);
+    }
+
     async fn step(&mut self) -> anyhow::Result<()> {
         self.learn_beside().await?;
         self.save_beside().await?;
@@ -195,6 +225,7 @@ impl Follower {
         (held, wrong, self.learning_is_due) = put.await.context("the writer died")??;
         self.unsaved += held as u64;
         self.applied = last;
+        self.tell();
         for (entry, error) in wrong {
             tracing::warn!(sequence = entry.sequence, %error, "dead letter");
             // because: the entry stays in the log, so that a letter that is lost loses nothing else

@@ -1,18 +1,21 @@
 //! One shard in memory: what is known of each image, the index that finds the closest, and the fields
 //! that filters ask for.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use weimocir_domain::{
     Candidate, CaptionSimilarity, Components, Composed, FieldError, FieldKinds, Filter,
-    FilterError, ImageId, ModelId, Query, Raw,
+    FilterError, ImageId, ModelId, Query, Raw, Revision,
 };
 use weimocir_index::{
     Anonymous, Entry, Fields, Index, IndexError, Learned, Memory, Prepared, Sample, Wanted,
 };
-use weimocir_wire::{query::ImageState, work::Metadata};
+use weimocir_wire::{
+    query::{ImageState, ListedImage},
+    work::Metadata,
+};
 
 use crate::{
     disk::{RawVectors, Recollection},
@@ -264,6 +267,30 @@ impl Gallery {
         self.captioned
     }
 
+    /// The images submitted last before a revision, newest first.
+    pub(crate) fn newest(&self, before: Option<Revision>, limit: usize) -> Vec<ListedImage> {
+        let here = self.known.iter().filter_map(|(&image, known)| {
+            let (about, revision) = (known.about.as_ref()?, known.state.image?);
+            before.is_none_or(|before| revision < before).then_some((revision, image, about, known))
+        });
+        let mut here: Vec<_> = here.collect();
+        let newest_first =
+            |&(revision, image, ..): &(Revision, ImageId, _, _)| (Reverse(revision), image);
+        if limit < here.len() {
+            here.select_nth_unstable_by_key(limit, newest_first);
+            here.truncate(limit);
+        }
+        here.sort_unstable_by_key(newest_first);
+        let listed = here.into_iter().map(|(revision, image, about, known)| ListedImage {
+            image,
+            revision,
+            captions: known.texts.as_deref().unwrap_or_default().to_vec(),
+            source: about.source.clone(),
+            metadata: about.metadata.clone(),
+        });
+        listed.collect()
+    }
+
     pub(crate) fn state(&self, image: ImageId) -> ImageState {
         self.known.get(&image).map_or_else(ImageState::default, |known| known.state)
     }
@@ -505,7 +532,7 @@ pub(crate) mod tests {
 
     use proptest::prelude::*;
     use serde_json::json;
-    use weimocir_domain::{Alpha, Beta, Embedding, Revision, fuse};
+    use weimocir_domain::{Alpha, Beta, Embedding, fuse};
 
     use super::*;
     use crate::part::tests::{DIM, captions, id, model, picture, tombstone};
@@ -606,6 +633,13 @@ pub(crate) mod tests {
             let captioned = shown.iter().filter(|state| state.captions.is_some()).count();
             prop_assert_eq!(one.images(), shown.len() as u64);
             prop_assert_eq!(one.captioned(), captioned as u64);
+            let mut newest: Vec<_> = held.iter().filter_map(|(&n, s)| Some((s.image?, n))).collect();
+            newest.sort_by_key(|&(revision, image)| (Reverse(revision), image));
+            let before = Some(Revision(4));
+            newest.retain(|&(revision, _)| Some(revision) < before);
+            newest.truncate(2);
+            let listed = one.newest(before, 2).into_iter().map(|one| (one.revision, one.image));
+            prop_assert_eq!(listed.collect::<Vec<_>>(), newest);
             for found in see(&one).found {
                 let revision = held[&found.image].image.map_or(0, |revision| revision.0);
                 let n = found.image.as_bytes()[0];

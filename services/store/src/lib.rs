@@ -26,7 +26,8 @@ use futures::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::{sync::watch, task::JoinSet};
 use weimocir_domain::{Collection, FieldKinds, Shard};
 use weimocir_runtime::{
-    Bus, CancellationToken, Collections, NatsArgs, Patience, Service, TelemetryArgs,
+    Bus, CancellationToken, Collections, NatsArgs, Operations, OperationsArgs, Patience, Service,
+    TelemetryArgs,
 };
 use weimocir_wire::names::STORE_SERVICE;
 
@@ -42,6 +43,8 @@ pub struct Command {
     pub store: StoreArgs,
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    #[command(flatten)]
+    pub operations: OperationsArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -71,14 +74,16 @@ pub struct StoreArgs {
 pub fn run(
     nats: NatsArgs,
     args: StoreArgs,
+    operations: Operations,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, anyhow::Result<()>> {
-    work_until(nats, args, shutdown).boxed()
+    work_until(nats, args, operations, shutdown).boxed()
 }
 
 async fn work_until(
     nats: NatsArgs,
     args: StoreArgs,
+    operations: Operations,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let bus = Bus::connect(&nats, STORE_SERVICE, Patience::Worker).await?;
@@ -87,7 +92,8 @@ async fn work_until(
     let service = std::sync::Arc::new(Service::start(&bus, STORE_SERVICE, facts).await?);
     let mut tasks = JoinSet::new();
     tasks.spawn(delete::run(bus.clone(), shutdown.clone()));
-    let outcome = serve_collections(&bus, &args, &service, &mut tasks, &shutdown).await;
+    let outcome =
+        serve_collections(&bus, &args, &service, (&operations, &mut tasks), &shutdown).await;
     shutdown.cancel();
     while let Some(finished) = tasks.join_next().await {
         if let Err(error) = finished.context("a task of the store died").and_then(|done| done) {
@@ -106,12 +112,17 @@ async fn serve_collections(
     bus: &Bus,
     args: &StoreArgs,
     service: &std::sync::Arc<Service>,
-    tasks: &mut JoinSet<anyhow::Result<()>>,
+    (operations, tasks): (&Operations, &mut JoinSet<anyhow::Result<()>>),
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut collections = Collections::open(bus).await?.watch().await?;
+    let register = Collections::open(bus).await?;
+    // because: a store that begins anew is not ready before it has what there is already
+    let mut first =
+        register.list().await?.into_iter().map(|_| operations.awaiting()).collect::<Vec<_>>();
+    let mut collections = register.watch().await?;
     let mut started: HashSet<(Collection, Shard)> = HashSet::new();
     let mut fields: HashMap<Collection, watch::Sender<FieldKinds>> = HashMap::new();
+    operations.ready(bus);
     tracing::info!(data = %args.data.display(), "store ready");
     loop {
         let record = tokio::select! {
@@ -145,10 +156,11 @@ async fn serve_collections(
                     bus.clone(),
                     place,
                     fields.subscribe(),
-                    service.clone(),
+                    (service.clone(), operations.awaiting()),
                     shutdown.clone(),
                 ));
             }
         }
+        first.pop();
     }
 }

@@ -8,6 +8,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> anyhow::Result<()> {
     let command = weimocir_store::Command::parse();
     command.telemetry.install("info")?;
-    weimocir_runtime::run(|shutdown| weimocir_store::run(command.nats, command.store, shutdown))
-        .await
+    weimocir_runtime::run(&command.operations, |operations, shutdown| {
+        weimocir_store::run(command.nats, command.store, operations, shutdown)
+    })
+    .await
 }

@@ -8,7 +8,10 @@ use weimocir_index::IndexError;
 use weimocir_runtime::{Asked, BusError, CancellationToken, Service};
 use weimocir_wire::{
     Vector,
-    query::{CandidatesChunk, CandidatesQuery, Lookup, LookupQuery, Record, RecordQuery},
+    query::{
+        CandidatesChunk, CandidatesQuery, ListQuery, Listing, Lookup, LookupQuery, Record,
+        RecordQuery,
+    },
     search::{Refusal, RefusalCode},
     subjects,
 };
@@ -19,7 +22,7 @@ use crate::{
     shard::{Place, Shelf},
 };
 
-/// Candidates in one message.
+/// Candidates or listed images in one message.
 // because: some 500 bytes each with captions and metadata keep a piece far below the server's limit
 const PIECE: usize = 64;
 /// Searches taken at the same time.
@@ -38,17 +41,23 @@ pub(crate) async fn start(
     shutdown: &CancellationToken,
 ) -> Result<(), BusError> {
     let (collection, shard) = (&place.collection, place.shard);
-    let asked = |subject, limit| Asked { subject, group: format!("shard-{shard}"), limit };
+    let group = format!("shard-{shard}");
+    let asked = |question, subject, limit| Asked { subject, group: group.clone(), question, limit };
 
     let held = shelf.clone();
     let search = move |query| in_background(held.clone(), move |shelf| candidates(shelf, query));
     let subject = subjects::candidates(collection, shard);
-    service.answer(asked(subject, SEARCHES), search, shutdown).await?;
+    service.answer(asked("candidates", subject, SEARCHES), search, shutdown).await?;
 
     let held = shelf.clone();
     let lookup = move |query| in_background(held.clone(), move |shelf| Ok([look_up(shelf, query)]));
     let subject = subjects::lookup(collection, shard);
-    service.answer(asked(subject, LOOKUPS), lookup, shutdown).await?;
+    service.answer(asked("lookup", subject, LOOKUPS), lookup, shutdown).await?;
+
+    let held = shelf.clone();
+    let list = move |query| in_background(held.clone(), move |shelf| list(shelf, query));
+    let subject = subjects::list(collection, shard);
+    service.answer(asked("list", subject, 64), list, shutdown).await?;
 
     let (held, name) = (shelf.clone(), collection.clone());
     let record = move |query| {
@@ -56,7 +65,7 @@ pub(crate) async fn start(
         in_background(held.clone(), move |shelf| Ok([record(shelf, name, query)?]))
     };
     let subject = subjects::record(collection, shard);
-    service.answer(asked(subject, 64), record, shutdown).await
+    service.answer(asked("record", subject, 64), record, shutdown).await
 }
 
 async fn in_background<T: Send + 'static>(
@@ -179,6 +188,14 @@ fn look_up(shelf: &Shelf, query: LookupQuery) -> Lookup {
     let gallery = shelf.gallery();
     let states = query.images.into_iter().map(|image| gallery.state(image)).collect();
     Lookup { states, images: gallery.images(), captioned: gallery.captioned() }
+}
+
+fn list(shelf: &Shelf, query: ListQuery) -> Result<[Listing; 1], Refusal> {
+    if !(1..=PIECE).contains(&query.limit) {
+        let message = format!("limit is {}, which is not between 1 and {PIECE}", query.limit);
+        return Err(Refusal::invalid(message));
+    }
+    Ok([Listing { images: shelf.gallery().newest(query.before, query.limit) }])
 }
 
 fn record(

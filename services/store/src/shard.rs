@@ -11,11 +11,11 @@ use anyhow::Context;
 use tokio::sync::watch;
 use weimocir_domain::{Collection, FieldKinds, ImageId, Shard};
 use weimocir_index::IndexError;
-use weimocir_runtime::{Bus, CancellationToken, Service, ShardLog};
+use weimocir_runtime::{Awaited, Bus, CancellationToken, Service, ShardLog};
 
 use crate::{
     StoreArgs,
-    apply::Follower,
+    apply::{Follower, Gauges},
     disk::{Disk, DiskError},
     gallery::Gallery,
     load::{self, Opened},
@@ -150,7 +150,7 @@ pub(crate) async fn run(
     bus: Bus,
     place: Place,
     mut fields: watch::Receiver<FieldKinds>,
-    service: Arc<Service>,
+    (service, starting): (Arc<Service>, Awaited),
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let Place { collection, shard, .. } = &place;
@@ -171,8 +171,11 @@ pub(crate) async fn run(
     tracing::info!(%collection, %shard, images, applied, end, seconds, "shard loaded");
 
     let shelf = Arc::new(shelf);
-    let follower = Follower::new(bus, log, (shelf.clone(), applied, unsaved), shutdown.clone());
-    let ran = serve_and_follow(&place, &shelf, follower, (fields, &service), shutdown).await;
+    let gauges = Gauges::of(collection, *shard);
+    let follower =
+        Follower::new(bus, log, (shelf.clone(), applied, unsaved), gauges, shutdown.clone());
+    let ran =
+        serve_and_follow(&place, &shelf, follower, (fields, &service, starting), shutdown).await;
     if let Err(error) = &ran
         && error
             .chain()
@@ -188,7 +191,7 @@ async fn serve_and_follow(
     place: &Place,
     shelf: &Arc<Shelf>,
     mut follower: Follower,
-    (fields, service): (watch::Receiver<FieldKinds>, &Service),
+    (fields, service, starting): (watch::Receiver<FieldKinds>, &Service, Awaited),
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let Place { collection, shard, .. } = place;
@@ -197,6 +200,7 @@ async fn serve_and_follow(
     follower.catch_up().await?;
     follower.learn_first().await?;
     serve::start(place, shelf, service, &shutdown).await?;
+    drop(starting);
     let (images, read) = (shelf.gallery().images(), follower.read);
     tracing::info!(%collection, %shard, images, read, "shard serves");
     let reading = read_through(shelf.clone(), shutdown.clone());

@@ -11,6 +11,7 @@ use crate::{Components, ImageId};
 
 /// A gallery image with its similarities to one query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Candidate {
     pub image: ImageId,
     /// `s`, by which candidates are ordered.
@@ -30,6 +31,7 @@ pub struct Candidate {
 /// One caption of an image, and its own similarity to the query; absent where the query has no
 /// counterpart for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CaptionSimilarity {
     pub text: String,
     pub similarity: Option<f32>,

@@ -9,7 +9,10 @@ mod fusion;
 mod ids;
 mod long_text;
 mod plane;
+#[cfg(feature = "openapi")]
+mod schemas;
 mod similarity;
+mod steering;
 mod weights;
 
 pub use candidate::{Candidate, CandidateError, CaptionSimilarity, TopK, merge};
@@ -21,4 +24,5 @@ pub use ids::{Collection, IdError, ImageId, Revision, Shard};
 pub use long_text::{LongText, LongTextError};
 pub use plane::{Component, Components, Explained, Norm, Norms, Query, Share};
 pub use similarity::{Composed, Raw, Similarities, exact_dot, norm};
-pub use weights::{Alpha, Beta, TextReference, WeightError};
+pub use steering::{Steering, SteeringError};
+pub use weights::{Alpha, Beta, Gamma, TextReference, WeightError};

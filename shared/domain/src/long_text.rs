@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What becomes of a text that is longer than the model reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LongText {
     /// Its beginning is encoded, and the reply warns.

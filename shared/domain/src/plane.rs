@@ -22,6 +22,7 @@ pub struct Query {
 
 /// The query's own numbers, once for all images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Norms {
     /// Of `v_ref` and `m`.
     pub image: Norm,
@@ -32,6 +33,7 @@ pub struct Norms {
 /// With `x` for `v_ref` or `t_ref,r`. An input that the search lacks counts 0, which no embedding's
 /// length is.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Norm {
     /// `‖x‖²`
     pub reference: f64,
@@ -43,6 +45,7 @@ pub struct Norm {
 
 /// One gallery image's numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Components {
     /// `A = v_ref·N(v_n)` and `B = m·N(v_n)`.
     pub image: Component,
@@ -52,6 +55,7 @@ pub struct Components {
 
 /// How far reference and modifier, raw, reach in one direction; 0 for an input that the search lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Component {
     pub reference: f64,
     pub modifier: f64,

@@ -37,6 +37,16 @@ macro_rules! weight {
             }
         }
 
+        #[cfg(feature = "openapi")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                crate::schemas::weight()
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::ToSchema for $name {}
+
         impl TryFrom<f32> for $name {
             type Error = WeightError;
 
@@ -77,9 +87,21 @@ weight!(
     Beta,
     "beta"
 );
+weight!(
+    /// How much a negative text or feedback moves the query, 0 (not at all) to 1.
+    Gamma,
+    "gamma"
+);
+
+impl Default for Gamma {
+    fn default() -> Self {
+        Self(0.0)
+    }
+}
 
 /// What takes the reference's place when the query meets captions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TextReference {
     /// The reference's image embedding: one query for pixels and captions.

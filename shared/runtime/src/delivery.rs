@@ -28,6 +28,15 @@ impl Failure {
     pub fn reject(error: impl std::fmt::Display) -> Self {
         Self::Reject(error.to_string())
     }
+
+    /// What becomes of the delivery, as metrics say it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Retry(_) => "again",
+            Self::Reject(_) => "dead",
+            Self::Fatal(_) => "fatal",
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -75,6 +75,11 @@ impl ShardLog {
         LogIdentity { created: info.created.to_string(), last_sequence: info.state.last_sequence }
     }
 
+    /// Entries behind the last one handed over, when the server last said so.
+    pub fn pending(&self) -> u64 {
+        self.pending
+    }
+
     /// Sets the place: what comes next is behind `applied`, the last entry that the reader holds for
     /// certain.
     pub fn follow_after(&mut self, applied: u64) {

@@ -14,10 +14,14 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use weimocir_wire::{
-    Encoding, Message, WireError, decode, encode,
+    Encoding, Message, WireError, decode, encode, metrics as names,
     names::{CONTENT_JSON, CONTENT_MESSAGE_PACK, CONTENT_TYPE},
     search::{Refusal, RefusalCode, Refused},
 };
@@ -44,6 +48,8 @@ pub struct Asked {
     pub subject: String,
     /// Workers of one group share the requests.
     pub group: String,
+    /// What is asked, as metrics name it.
+    pub question: &'static str,
     /// Requests handled at once; more are told that this worker is busy.
     pub limit: usize,
 }
@@ -126,11 +132,17 @@ impl Service {
         handler: Handler,
         shutdown: CancellationToken,
     ) -> Result<(), BusError> {
-        let Asked { subject, group, limit } = asked;
+        let Asked { subject, group, question, limit } = asked;
         let questions = self.bus.client.queue_subscribe(subject.clone(), group).await;
         let questions =
             questions.map_err(|e| BusError::failed(format!("answer on {subject}"), e))?;
-        let serving = serve(self.bus.clone(), questions, limit, handler, shutdown);
+        let answerer = Answerer {
+            bus: self.bus.clone(),
+            labels: [("service", self.name), ("question", question)],
+            limit: Arc::new(Semaphore::new(limit)),
+            handler,
+        };
+        let serving = serve(answerer, questions, shutdown);
         self.answering.lock().unwrap_or_else(PoisonError::into_inner).spawn(serving);
         self.confirm().await
     }
@@ -151,15 +163,17 @@ impl Service {
 /// How long the server may take to send what it had routed here before it heard of the end.
 const DRAIN: Duration = Duration::from_secs(5);
 
-// because: an endpoint of the service API leaves out what is on its way when it ends
-async fn serve(
+/// What answers one subject's questions.
+#[derive(Clone)]
+struct Answerer {
     bus: Bus,
-    mut questions: Subscriber,
-    limit: usize,
+    labels: [(&'static str, &'static str); 2],
+    limit: Arc<Semaphore>,
     handler: Handler,
-    shutdown: CancellationToken,
-) {
-    let limit = Arc::new(Semaphore::new(limit));
+}
+
+// because: an endpoint of the service API leaves out what is on its way when it ends
+async fn serve(answerer: Answerer, mut questions: Subscriber, shutdown: CancellationToken) {
     let mut tasks = JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
@@ -168,36 +182,39 @@ async fn serve(
             () = shutdown.cancelled() => break,
         };
         let Some(question) = question else { break };
-        tasks.spawn(answer_one(bus.clone(), question, limit.clone(), handler.clone()));
+        tasks.spawn(answerer.clone().answer(question));
     }
     if let Err(error) = questions.drain().await {
         tracing::debug!(%error, "the subscription was gone already");
     }
     while let Ok(Some(question)) = timeout(DRAIN, questions.next()).await {
-        tasks.spawn(answer_one(bus.clone(), question, limit.clone(), handler.clone()));
+        tasks.spawn(answerer.clone().answer(question));
     }
     while tasks.join_next().await.is_some() {}
 }
 
-async fn answer_one(
-    bus: Bus,
-    question: async_nats::Message,
-    limit: Arc<Semaphore>,
-    handler: Handler,
-) {
-    let Some(reply) = question.reply else { return };
-    let content_type = question.headers.as_ref().and_then(|h| h.get(CONTENT_TYPE));
-    let encoding = Encoding::of(content_type.map(|value| value.as_str()), &question.payload);
-    let answer = match limit.try_acquire_owned() {
-        Err(_) => Err(Refusal::new(RefusalCode::Busy, "too many requests wait; try again")),
-        Ok(_permit) => handler(question.payload, encoding).await,
-    };
-    let sent = match answer {
-        Ok(pieces) => send(&bus, &reply, encoding, pieces).await,
-        Err(refusal) => Err(refusal),
-    };
-    if let Err(refusal) = sent {
-        refuse(&bus, reply, encoding, refusal).await;
+impl Answerer {
+    async fn answer(self, question: async_nats::Message) {
+        let Some(reply) = question.reply else { return };
+        let began = Instant::now();
+        let content_type = question.headers.as_ref().and_then(|h| h.get(CONTENT_TYPE));
+        let encoding = Encoding::of(content_type.map(|value| value.as_str()), &question.payload);
+        let answer = match self.limit.try_acquire_owned() {
+            Err(_) => Err(Refusal::new(RefusalCode::Busy, "too many requests wait; try again")),
+            Ok(_permit) => (self.handler)(question.payload, encoding).await,
+        };
+        let sent = match answer {
+            Ok(pieces) => send(&self.bus, &reply, encoding, pieces).await,
+            Err(refusal) => Err(refusal),
+        };
+        let outcome = sent.as_ref().map_or_else(|refusal| refusal.code.name(), |()| "ok");
+        if let Err(refusal) = sent {
+            refuse(&self.bus, reply, encoding, refusal).await;
+        }
+        let [service, asked] = self.labels;
+        metrics::histogram!(names::REQUEST_SECONDS, &self.labels).record(began.elapsed());
+        let labels = [service, asked, ("outcome", outcome)];
+        metrics::counter!(names::REQUESTS, &labels).increment(1);
     }
 }
 

@@ -4,6 +4,8 @@ use std::{future::Future, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::{Operations, OperationsArgs, OperationsError};
+
 /// How long a worker may take to finish after it was told to stop.
 // because: below the 30 seconds that Kubernetes grants by default
 const DRAIN: Duration = Duration::from_secs(25);
@@ -35,21 +37,25 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
     Ok(token)
 }
 
-/// Runs `worker` with a token of [`on_signal`]; one that does not finish in time is left.
+/// Runs `worker` with a token of [`on_signal`], answering probes beside it; one that does not finish in time is left.
 ///
 /// # Errors
 /// Whatever the worker fails with.
-pub async fn run<F, E>(worker: impl FnOnce(CancellationToken) -> F) -> Result<(), E>
+pub async fn run<F, E>(
+    operations: &OperationsArgs,
+    worker: impl FnOnce(Operations, CancellationToken) -> F,
+) -> Result<(), E>
 where
     F: Future<Output = Result<(), E>>,
-    E: From<std::io::Error>,
+    E: From<std::io::Error> + From<OperationsError>,
 {
     let shutdown = on_signal()?;
-    let running = worker(shutdown.clone());
+    let operations = Operations::start(operations).await?;
+    let running = worker(operations.clone(), shutdown.clone());
     tokio::pin!(running);
     tokio::select! {
         outcome = &mut running => return outcome,
-        () = shutdown.cancelled() => {}
+        () = shutdown.cancelled() => operations.stopping(),
     }
     match tokio::time::timeout(DRAIN, running).await {
         Ok(outcome) => outcome,

@@ -8,9 +8,11 @@ use futures::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{interval, sleep, timeout},
+    time::{Instant, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+
+use weimocir_wire::metrics as names;
 
 use crate::{Bus, BusError, Delivery, Failure};
 
@@ -168,6 +170,9 @@ struct Task {
 impl Task {
     async fn run(self, delivery: Delivery, permit: OwnedSemaphorePermit, handler: Handler) {
         let delivery = Arc::new(delivery);
+        let began = Instant::now();
+        let in_work = metrics::gauge!(names::DELIVERIES_IN_WORK, "step" => self.step);
+        in_work.increment(1);
         let outcome = if delivery.attempts() > MAX_ATTEMPTS {
             Err(Failure::Reject(format!(
                 "delivered {} times without an outcome: it may have taken its worker with it",
@@ -177,6 +182,10 @@ impl Task {
             self.while_alive(&delivery, handler(delivery.clone())).await
         };
         drop(permit);
+        in_work.decrement(1);
+        let name = outcome.as_ref().map_or_else(Failure::name, |()| "done");
+        metrics::counter!(names::DELIVERIES, "step" => self.step, "outcome" => name).increment(1);
+        metrics::histogram!(names::DELIVERY_SECONDS, "step" => self.step).record(began.elapsed());
         match Arc::try_unwrap(delivery) {
             Ok(delivery) => self.settle(delivery, outcome).await,
             Err(_) => {

@@ -4,6 +4,7 @@
 mod binary;
 mod codec;
 pub mod dead;
+pub mod metrics;
 pub mod names;
 pub mod query;
 pub mod search;

@@ -26,8 +26,9 @@ pub const CAPTION_SERVICE: &str = "weimocir-caption";
 pub const ENCODE_SERVICE: &str = "weimocir-encode";
 pub const STORE_SERVICE: &str = "weimocir-store";
 pub const QUERY_SERVICE: &str = "weimocir-query";
-/// Every kind of worker, in the order in which an image meets them.
+/// Every kind of worker that a pipeline needs, in the order in which an image meets them.
 pub const SERVICES: [&str; 4] = [CAPTION_SERVICE, ENCODE_SERVICE, STORE_SERVICE, QUERY_SERVICE];
+pub const GATEWAY_SERVICE: &str = "weimocir-gateway";
 
 pub const CONTENT_TYPE: &str = "Content-Type";
 pub const CONTENT_JSON: &str = "application/json";

@@ -43,6 +43,7 @@ pub struct EncodedQuery {
 /// Where the time of an encoding went. Picture and texts of a question are encoded side by side:
 /// these are of the one that took longer.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EncodeTiming {
     /// Waiting for the device.
     pub queued_ms: f64,
@@ -137,6 +138,31 @@ pub struct RecordQuery {
     pub image: ImageId,
 }
 
+/// Images of one shard wanted, those submitted last first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListQuery {
+    /// Only images of an older revision.
+    #[serde(default)]
+    pub before: Option<Revision>,
+    pub limit: usize,
+}
+
+/// At most as many as asked for; fewer only if there are no more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listing {
+    pub images: Vec<ListedImage>,
+}
+
+/// An image of the gallery, without its vectors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListedImage {
+    pub image: ImageId,
+    pub revision: Revision,
+    pub captions: Vec<String>,
+    pub source: String,
+    pub metadata: Metadata,
+}
+
 /// Everything that a shard holds of an image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -178,6 +204,8 @@ messages! {
     CandidatesChunk = "candidates-chunk",
     LookupQuery = "lookup-query",
     Lookup = "lookup",
+    ListQuery = "list-query",
+    Listing = "listing",
     RecordQuery = "record-query",
     Record = "record",
 }

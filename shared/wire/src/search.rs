@@ -3,16 +3,19 @@
 
 use serde::{Deserialize, Serialize};
 use weimocir_domain::{
-    Alpha, Beta, Candidate, Collection, Filter, ImageId, LongText, ModelId, Norms, TextReference,
+    Alpha, Beta, Candidate, Collection, Filter, Gamma, ImageId, LongText, ModelId, Norms,
+    TextReference,
 };
 
 use crate::{Blob, Message, query::EncodeTiming};
 
 /// A composed search. Everything but one of `reference` and `modifier` may be left out.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SearchRequest {
     /// Written by the codec for every message; named here so that it is no unknown field.
+    #[cfg_attr(feature = "openapi", schema(ignore))]
     #[serde(default, skip_serializing)]
     pub version: Option<u16>,
     #[serde(default)]
@@ -35,6 +38,7 @@ pub struct SearchRequest {
     #[serde(default)]
     pub long_text: LongText,
     /// How many candidates, 1 to 1,000. Default 10.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1000))]
     #[serde(default)]
     pub k: Option<usize>,
     /// Images that are not wanted.
@@ -47,6 +51,25 @@ pub struct SearchRequest {
     // because: a worker that knows no filters refuses the field, and answers what goes without it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
+    /// What the images should not show ("a belt"): the query moves away from this text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative: Option<String>,
+    /// How much the negative text counts. Default: 0.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<Gamma>,
+    /// Images of the collection that are liked: the query moves towards their mean. Without
+    /// reference and modifier, they are the reference.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_like: Vec<ImageId>,
+    /// How much they count. Default: 0.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_weight: Option<Gamma>,
+    /// Images of the collection that are not liked: the query moves away from their mean.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub less_like: Vec<ImageId>,
+    /// How much they count. Default: 0.25.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub less_weight: Option<Gamma>,
     /// How long the whole search may take, in milliseconds. Default 5,000.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
@@ -60,12 +83,14 @@ pub struct SearchRequest {
 /// (base64 in JSON, binary in MessagePack).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Reference {
     Id(ImageId),
     Image(Blob),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SearchAnswer {
     pub candidates: Vec<Candidate>,
     pub collection: Collection,
@@ -91,6 +116,7 @@ pub struct SearchAnswer {
 
 /// Where the time of a search went, step after step. Together they are almost all of `took_ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SearchTiming {
     /// Finding the collection and the reference; captioning an uploaded one where that is asked for.
     pub reference_ms: f64,
@@ -119,6 +145,8 @@ pub enum RefusalCode {
     UnknownCollection,
     UnknownImage,
     ModelMismatch,
+    /// The gallery lacks what the question needs, and may have it later.
+    NotReady,
     /// Too many requests wait already: try again later.
     Busy,
     /// A worker that is needed does not answer.
@@ -128,12 +156,27 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
+    /// As the wire has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::UnknownCollection => "unknown_collection",
+            Self::UnknownImage => "unknown_image",
+            Self::ModelMismatch => "model_mismatch",
+            Self::NotReady => "not_ready",
+            Self::Busy => "busy",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Internal => "internal",
+        }
+    }
+
     /// The nearest HTTP status, sent as `Nats-Service-Error-Code`.
     pub fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
             Self::UnknownCollection | Self::UnknownImage => 404,
-            Self::ModelMismatch => 409,
+            Self::ModelMismatch | Self::NotReady => 409,
             Self::Busy => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,

@@ -35,6 +35,11 @@ pub fn lookup(collection: &Collection, shard: Shard) -> String {
     format!("weimocir.lookup.{collection}.{shard}")
 }
 
+/// Asks one shard for images, those submitted last first.
+pub fn list(collection: &Collection, shard: Shard) -> String {
+    format!("weimocir.list.{collection}.{shard}")
+}
+
 /// Asks one shard for everything about one image.
 pub fn record(collection: &Collection, shard: Shard) -> String {
     format!("weimocir.record.{collection}.{shard}")

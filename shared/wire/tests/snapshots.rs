@@ -8,13 +8,14 @@ use std::fmt::{Debug, Write as _};
 use serde_json::json;
 use weimocir_domain::{
     Alpha, Beta, Candidate, CaptionSimilarity, Collection, Component, Components, FieldKinds,
-    Filter, ImageId, LongText, ModelId, Norm, Norms, Revision, TextReference,
+    Filter, Gamma, ImageId, LongText, ModelId, Norm, Norms, Revision, TextReference,
 };
 use weimocir_wire::{
     Blob, Encoding, Message, Vector, WireError, dead, decode, encode,
     query::{
         CandidatesChunk, CandidatesQuery, CaptionQuery, CaptionedQuery, EncodeQuery, EncodeTiming,
-        EncodedQuery, EncodedText, ImageState, Lookup, LookupQuery, Record, RecordQuery,
+        EncodedQuery, EncodedText, ImageState, ListQuery, ListedImage, Listing, Lookup,
+        LookupQuery, Record, RecordQuery,
     },
     search::{Reference, Refusal, RefusalCode, Refused, SearchAnswer, SearchRequest, SearchTiming},
     vectors::{CaptionVector, CaptionsPart, CollectionRecord, ImagePart, Tombstone},
@@ -235,6 +236,16 @@ fn query() {
             images: 2,
             captioned: 1,
         },
+        ListQuery { before: Some(Revision(9)), limit: 50 },
+        Listing {
+            images: vec![ListedImage {
+                image: image(),
+                revision: Revision(7),
+                captions: vec!["a blue shoe".into()],
+                source: "shoes/1.jpg".into(),
+                metadata: metadata(),
+            }],
+        },
         RecordQuery { image: image() },
         Record {
             collection: collection(),
@@ -263,6 +274,12 @@ fn request() -> SearchRequest {
         exclude: vec![other_image()],
         exclude_reference: Some(false),
         filter: Some(filter()),
+        negative: Some("has a belt".into()),
+        gamma: Some(Gamma::new(0.5).unwrap()),
+        more_like: vec![other_image()],
+        more_weight: Some(Gamma::new(0.75).unwrap()),
+        less_like: vec![image()],
+        less_weight: Some(Gamma::new(0.25).unwrap()),
         timeout_ms: Some(2_000),
         explain: true,
     }

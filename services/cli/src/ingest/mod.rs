@@ -15,6 +15,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context;
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use weimocir_client::{Gallery, SubmitOptions, Submitter};
 use weimocir_domain::{FieldDeclaration, FieldKinds};
 use weimocir_runtime::{Bus, Collections, DeadLetters, Pictures};
 
@@ -113,7 +114,15 @@ pub(crate) async fn ingest(
     let collection = collections.declare(&shared.collection, &fields).await?;
     let letters = DeadLetters::open(bus).await?;
     let before = letters.last_number().await?;
-    let feed = Feed::new(bus, Pictures::open(bus).await?, collection, args, tables);
+    let options = SubmitOptions {
+        force: args.force,
+        make_captions: !args.no_captions,
+        max_bytes: args.max_bytes,
+        patient: true,
+    };
+    let gallery = Gallery::new(bus, collection);
+    let submitter = Submitter::new(gallery, Pictures::open(bus).await?, options);
+    let feed = Feed::new(submitter, args.max_bytes, tables);
     let mut summary = Summary::default();
     // because: a file that changes while the first round runs must come again
     let watched = args.watch.then(|| Watched::new(&places));

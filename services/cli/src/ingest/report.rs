@@ -4,32 +4,17 @@ use std::{collections::HashMap, time::Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use weimocir_domain::{ImageId, Revision};
+use weimocir_client::{Expected, Outcome};
+use weimocir_domain::ImageId;
 
 use crate::{say, say_json};
 
-/// What became of one picture.
+/// What became of one picture of a source.
 #[derive(Debug)]
-pub(crate) enum Outcome {
-    Submitted {
-        image: ImageId,
-        expected: Expected,
-    },
-    AlreadyThere,
+pub(crate) enum Taken {
+    Was(Outcome),
     /// The same file had come before in this run.
     Repeated,
-    Refused {
-        source: String,
-        reason: String,
-    },
-}
-
-/// The revisions at which a submitted picture is searchable, and captioned.
-#[derive(Debug, Clone)]
-pub(crate) struct Expected {
-    pub source: String,
-    pub image: Revision,
-    pub captions: Option<Revision>,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,15 +56,17 @@ impl Default for Summary {
 }
 
 impl Summary {
-    pub(crate) fn count(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Submitted { image, expected } => {
+    pub(crate) fn count(&mut self, taken: Taken) {
+        match taken {
+            Taken::Was(Outcome::Submitted { image, expected }) => {
                 self.submitted += 1;
                 self.expected.insert(image, expected);
             }
-            Outcome::AlreadyThere => self.already_there += 1,
-            Outcome::Repeated => self.repeated += 1,
-            Outcome::Refused { source, reason } => self.refused.push(Refused { source, reason }),
+            Taken::Was(Outcome::AlreadyThere { .. }) => self.already_there += 1,
+            Taken::Was(Outcome::Refused { source, reason }) => {
+                self.refused.push(Refused { source, reason });
+            }
+            Taken::Repeated => self.repeated += 1,
         }
         self.clock();
     }

@@ -7,6 +7,7 @@ use std::{
 
 use indicatif::ProgressBar;
 use tokio::time::{Instant, sleep};
+use weimocir_client::Expected;
 use weimocir_domain::{Collection, ImageId, Revision};
 use weimocir_runtime::{DeadLetter, DeadLetters};
 use weimocir_wire::{names, query::ImageState, subjects};
@@ -64,11 +65,11 @@ pub(crate) async fn until_settled(
         let left = wait.left();
         for letter in letters.after(read_up_to).await? {
             read_up_to = letter.number;
-            wait.bury(&letter, &feed.collection.name);
+            wait.bury(&letter, &feed.gallery().collection.name);
         }
         let asked: Vec<ImageId> = wait.open.keys().copied().collect();
         for images in asked.chunks(QUESTION) {
-            for (image, state) in feed.states(images.to_vec()).await? {
+            for (image, state) in feed.gallery().states(images).await? {
                 wait.note(image, state);
             }
         }
@@ -88,7 +89,7 @@ pub(crate) async fn until_settled(
 
 impl Wait {
     fn new(summary: &Summary, show: bool) -> Self {
-        let pending = |expected: &report::Expected| Pending {
+        let pending = |expected: &Expected| Pending {
             source: expected.source.clone(),
             revision: expected.image,
             image: Some(expected.image),
@@ -172,7 +173,7 @@ impl Wait {
 
 /// Names the kinds of worker that nobody runs, which is why nothing happens.
 async fn explain(feed: &Feed, wait: &Wait) -> anyhow::Result<()> {
-    let alive = feed.bus.workers().await?;
+    let alive = feed.gallery().bus.workers().await?;
     let missing: Vec<&str> = names::SERVICES
         .into_iter()
         .filter(|name| !alive.iter().any(|worker| worker.name == *name))

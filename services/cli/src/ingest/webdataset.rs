@@ -9,12 +9,10 @@ use std::{
 
 use anyhow::Context;
 use tokio::sync::mpsc::Sender;
+use weimocir_client::too_large;
 use weimocir_wire::work::Metadata;
 
-use super::{
-    feed::too_large,
-    sources::{Content, Item, PICTURES, describe, extension, offer, unreadable},
-};
+use super::sources::{Content, Item, PICTURES, describe, extension, offer, unreadable};
 
 /// An entry that matters.
 enum Entry {

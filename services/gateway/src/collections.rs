@@ -1,0 +1,129 @@
+//! Galleries: what they hold, and the fields that searches can filter them by.
+
+use axum::{extract::State, response::IntoResponse};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use weimocir_client::{Gallery, Totals};
+use weimocir_domain::{Collection, FieldKinds, ModelId};
+use weimocir_wire::vectors::CollectionRecord;
+
+use crate::{
+    app::{App, Gateway},
+    extract::{Json, Path},
+    problem::Problem,
+};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CollectionList {
+    collections: Vec<CollectionView>,
+}
+
+/// A gallery.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CollectionView {
+    name: Collection,
+    shards: u16,
+    /// The encoder of every vector, once there are any.
+    model: Option<ModelId>,
+    images: u64,
+    /// Images whose captions have come.
+    captioned: u64,
+    /// Shards that nobody answers for: their images are not counted.
+    missing_shards: Vec<u16>,
+    /// What searches can filter by.
+    fields: FieldKinds,
+}
+
+/// Fields to declare.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Declaration {
+    fields: FieldKinds,
+}
+
+/// List the collections
+#[utoipa::path(
+    get,
+    path = "/v1/collections",
+    tag = "collections",
+    responses(
+        (status = 200, description = "Every collection, by name", body = CollectionList),
+        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "NATS does not answer", body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
+    Ok(axum::Json(CollectionList { collections: all(&app).await? }))
+}
+
+/// Show one collection
+#[utoipa::path(
+    get,
+    path = "/v1/collections/{collection}",
+    tag = "collections",
+    params(("collection" = Collection, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "The collection", body = CollectionView),
+        (status = 400, description = "No name of a collection", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is none of this name", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "NATS does not answer", body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    Path(name): Path<Collection>,
+) -> Result<impl IntoResponse, Problem> {
+    let gallery = app.gallery(&name).await?;
+    Ok(axum::Json(view(&app, gallery.collection).await))
+}
+
+/// Declare fields of the metadata that searches can filter by; the collection is made if it is new
+#[utoipa::path(
+    patch,
+    path = "/v1/collections/{collection}",
+    tag = "collections",
+    params(("collection" = Collection, Path, description = "Its name")),
+    request_body = Declaration,
+    responses(
+        (status = 200, description = "The collection, with the fields", body = CollectionView),
+        (status = 400, description = "A field is declared with another kind already, or makes no sense", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Too much", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "No JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "NATS does not answer", body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+pub(crate) async fn declare(
+    State(app): State<App>,
+    Path(name): Path<Collection>,
+    Json(Declaration { fields }): Json<Declaration>,
+) -> Result<impl IntoResponse, Problem> {
+    let mut checked = FieldKinds::default();
+    fields
+        .iter()
+        .try_for_each(|(field, kind)| checked.declare(field, kind))
+        .map_err(Problem::invalid)?;
+    app.collections.ensure(&name, app.args.shards).await?;
+    let record = app.collections.declare(&name, &checked).await?;
+    Ok(axum::Json(view(&app, record).await))
+}
+
+/// Every collection, by name.
+pub(crate) async fn all(app: &Gateway) -> Result<Vec<CollectionView>, Problem> {
+    let records = app.collections.list().await?.into_iter();
+    Ok(futures::future::join_all(records.map(|record| view(app, record))).await)
+}
+
+async fn view(app: &Gateway, record: CollectionRecord) -> CollectionView {
+    let totals = Gallery::new(&app.bus, record.clone()).totals().await;
+    let CollectionRecord { name, shards, model, fields } = record;
+    let Totals { images, captioned, missing_shards } = totals;
+    CollectionView { name, shards, model, images, captioned, missing_shards, fields }
+}

@@ -1,0 +1,155 @@
+//! What a request that fails is told: a problem document (RFC 9457), with the wire's code for
+//! programs and a sentence for people.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+use weimocir_client::SubmissionError;
+use weimocir_runtime::{BusError, CollectionError, PictureError, SubmitError};
+use weimocir_wire::search::{Refusal, RefusalCode};
+
+use crate::images::Submitted;
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// Always `about:blank`: the status says what kind of problem it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    /// What is wrong, for people.
+    detail: String,
+    /// What is wrong, for programs.
+    code: &'static str,
+    /// What became of each picture, where none of several was taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Submitted>,
+}
+
+pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
+/// When to come again, in seconds.
+// because: work on the way is done in a fraction of a second
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+impl Problem {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl std::fmt::Display,
+    ) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.to_string(),
+            code,
+            images: Vec::new(),
+        }
+    }
+
+    pub(crate) fn invalid(detail: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
+    }
+
+    pub(crate) fn busy(detail: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, RefusalCode::Busy.name(), detail)
+    }
+
+    /// What somebody else refused to read, with the nearest code.
+    pub(crate) fn rejected(status: StatusCode, detail: impl std::fmt::Display) -> Self {
+        let code = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            StatusCode::NOT_FOUND => "not_found",
+            StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+            status if status.is_client_error() => "invalid",
+            _ => "internal",
+        };
+        Self::new(status, code, detail)
+    }
+
+    fn unavailable(error: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, RefusalCode::Unavailable.name(), error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if status.is_server_error() {
+            tracing::warn!(status = self.status, detail = self.detail, "a request failed");
+        }
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response();
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let bearer = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = StatusCode::from_u16(refusal.code.status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(status, refusal.code.name(), refusal.message)
+    }
+}
+
+impl From<BusError> for Problem {
+    fn from(error: BusError) -> Self {
+        Self::unavailable(error)
+    }
+}
+
+impl From<CollectionError> for Problem {
+    fn from(error: CollectionError) -> Self {
+        let code = match error {
+            CollectionError::Unknown { .. } => RefusalCode::UnknownCollection,
+            CollectionError::ModelMix { .. } => RefusalCode::ModelMismatch,
+            CollectionError::Field { .. } => RefusalCode::Invalid,
+            CollectionError::Bus(_) => RefusalCode::Unavailable,
+        };
+        Refusal::new(code, error.to_string()).into()
+    }
+}
+
+impl From<PictureError> for Problem {
+    fn from(error: PictureError) -> Self {
+        let code = match error {
+            PictureError::Missing(_) => RefusalCode::UnknownImage,
+            PictureError::Corrupt(_) => RefusalCode::Internal,
+            PictureError::Failed { .. } => RefusalCode::Unavailable,
+        };
+        Refusal::new(code, error.to_string()).into()
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        let code = match error {
+            SubmitError::Full { .. } => RefusalCode::Busy,
+            SubmitError::TooLarge { .. } | SubmitError::Wire(_) => RefusalCode::Invalid,
+            SubmitError::Refused { .. } => RefusalCode::Unavailable,
+        };
+        Refusal::new(code, error.to_string()).into()
+    }
+}
+
+impl From<SubmissionError> for Problem {
+    fn from(error: SubmissionError) -> Self {
+        match error {
+            SubmissionError::Picture { cause, .. } => cause.into(),
+            SubmissionError::Submit(cause) => cause.into(),
+            SubmissionError::Refused(refusal) => refusal.into(),
+        }
+    }
+}
