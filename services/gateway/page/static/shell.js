@@ -1,5 +1,6 @@
 // The frame around both views: head, drop and paste, the key's prompt, what is said aloud.
 
+import * as api from "./api.js";
 import { ingest } from "./arrivals.js";
 import { Compose } from "./compose.js";
 import { Detail } from "./detail.js";
@@ -102,6 +103,7 @@ const ThemeButton = watching(() => {
 });
 
 class KeyPrompt extends Component {
+  state = { refused: Boolean(api.key.get()) };
   dialog = createRef();
   componentDidMount() {
     this.dialog.current.showModal();
@@ -109,12 +111,13 @@ class KeyPrompt extends Component {
   render() {
     const given = (/** @type {any} */ event) => {
       event.preventDefault();
-      void useKey(new FormData(event.currentTarget).get("key")?.toString() ?? "");
+      const text = new FormData(event.currentTarget).get("key")?.toString() ?? "";
+      void useKey(text).then(() => this.setState({ refused: true }));
     };
     return html`<dialog class="key" ref=${this.dialog} aria-labelledby="key-title" onCancel=${(/** @type {Event} */ e) => e.preventDefault()}>
       <form onSubmit=${given}>
         <h2 id="key-title">This gateway wants a key</h2>
-        <p>It is kept until this tab is closed.</p>
+        ${this.state.refused ? html`<p class="bad" role="alert">This key was not accepted.</p>` : html`<p>It is kept until this tab is closed.</p>`}
         <label class="field-label" for="key">API key</label>
         <input id="key" name="key" type="password" autocomplete="off" required />
         <button class="primary">Use it</button>

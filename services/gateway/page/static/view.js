@@ -10,7 +10,7 @@ export const html = htm.bind(/** @type {any} */ (h));
 export { Component, batch, computed, createRef, effect, render, signal, untracked };
 
 /**
- * A component that is drawn anew whenever a signal that it read changes.
+ * A component that is drawn anew when a signal that it read changes, or one of its props.
  * @template P
  * @param {(props: P) => any} draw
  */
@@ -25,10 +25,15 @@ export function watching(draw) {
       let first = true;
       this.stop = effect(() => {
         if (first) drawn = draw(props);
-        else this.setState({});
+        else this.forceUpdate();
         first = false;
       });
       return drawn;
+    }
+    /** @param {any} next */
+    shouldComponentUpdate(next) {
+      const now = /** @type {any} */ (this.props);
+      return Object.keys({ ...now, ...next }).some((name) => now[name] !== next[name]);
     }
     componentWillUnmount() {
       this.stop?.();
