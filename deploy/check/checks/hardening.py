@@ -53,7 +53,8 @@ def budgets(tree):
     for name, item, overlay in tree.each(*WORKLOADS):
         labels = item["spec"]["template"]["metadata"]["labels"]
         items = tree.overlays[overlay]
-        if not any(other["kind"] == "PodDisruptionBudget" and matches(other["spec"]["selector"], labels) for other in items):
+        budgets_there = [other["spec"]["selector"] for other in items if other["kind"] == "PodDisruptionBudget"]
+        if not any(matches(selector, labels) for selector in budgets_there):
             yield f"{name}: no PodDisruptionBudget keeps some of its pods while nodes are emptied"
 
 

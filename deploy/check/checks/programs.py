@@ -11,6 +11,11 @@ from .tree import Broken
 LIBRARIES = {"RUST_BACKTRACE", "TOKIO_WORKER_THREADS", "RAYON_NUM_THREADS"}
 IMAGE = re.compile(r"(?:.*/)?weimocir-(cli|caption|encode|store|query|gateway)(?:-cuda)?(?::.*)?$")
 
+# What clap is told of an argument, and the field that it is.
+ARGUMENT = re.compile(
+    r"#\[arg\((.*?)\)\]\s*(?://[^\n]*\s*)*(?:pub(?:\([a-z]+\))? )?(\w+):", re.DOTALL
+)
+
 
 class Sources:
     """The text of each program's crates, its own and those of `shared` that it is made of."""
@@ -42,7 +47,7 @@ class Sources:
     def flags(self, program):
         """Every `--flag` of clap's arguments, by the name that is given or that of the field."""
         found = {"--help", "--version"}
-        for body, field in re.findall(r"#\[arg\((.*?)\)\]\s*(?://[^\n]*\s*)*(?:pub(?:\([a-z]+\))? )?(\w+):", self.text(program), re.DOTALL):
+        for body, field in ARGUMENT.findall(self.text(program)):
             given = re.search(r'\blong\s*=\s*"([^"]+)"', body)
             if given:
                 found.add(f"--{given[1]}")
@@ -139,13 +144,14 @@ def names(tree):
 
 def drain(tree):
     """That a pod and a service of Compose are given longer than their program takes to finish."""
-    found = re.search(r"const DRAIN: Duration = Duration::from_secs\((\d+)\)", tree.text("shared/runtime/src/shutdown.rs"))
+    source = tree.text("shared/runtime/src/shutdown.rs")
+    found = re.search(r"const DRAIN: Duration = Duration::from_secs\((\d+)\)", source)
     if not found:
         raise Broken("shared/runtime/src/shutdown.rs has no DRAIN any more: teach this check how long a drain takes")
     for name, template, _ in tree.pods():
         grace = template["spec"].get("terminationGracePeriodSeconds", 30)
         if grace <= int(found[1]):
-            yield f"{name} is killed after {grace} s, and may need {found[1]} s to finish: terminationGracePeriodSeconds"
+            yield f"{name} is killed after {grace} s, and may need {found[1]} s: terminationGracePeriodSeconds"
     for service, content in tree.yaml("deploy/compose.yaml")["services"].items():
         grace = int(content.get("stop_grace_period", "10s").removesuffix("s"))
         if grace <= int(found[1]):

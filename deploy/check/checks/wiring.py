@@ -82,7 +82,8 @@ def ports(tree):
         for port in item["spec"]["ports"]:
             target = port.get("targetPort", port["port"])
             for pod, template in templates(tree, overlay):
-                if matches(item["spec"]["selector"], template["metadata"]["labels"]) and target not in offered(template):
+                meant = matches(item["spec"]["selector"], template["metadata"]["labels"])
+                if meant and target not in offered(template):
                     yield f"{name}: {pod} has no port {target}"
     for name, item, overlay in tree.each("PodMonitor"):
         there = set().union(*(offered(template) for _, template in templates(tree, overlay)))
@@ -92,7 +93,7 @@ def ports(tree):
 
 
 def references(tree):
-    """That whatever is named is there: in the same overlay, or told of in deploy/README.md for what a person makes."""
+    """That whatever is named is there: in the same overlay, or told of in deploy/README.md if a person makes it."""
     guide = tree.text("deploy/README.md")
     for name, template, overlay in tree.pods():
         spec = template["spec"]
@@ -111,7 +112,8 @@ def references(tree):
             yield f"{name} has a volume {unused} that no container mounts"
         yield from (f"{name} {line}" for line in absent(tree, overlay, wanted, guide))
     for name, item, overlay in tree.each("StatefulSet"):
-        yield from (f"{name} {line}" for line in absent(tree, overlay, {("Service", item["spec"]["serviceName"])}, guide))
+        wanted = {("Service", item["spec"]["serviceName"])}
+        yield from (f"{name} {line}" for line in absent(tree, overlay, wanted, guide))
     for name, item, overlay in tree.each("ScaledObject"):
         target = item["spec"]["scaleTargetRef"]
         wanted = {(target.get("kind", "Deployment"), target["name"])}
@@ -173,19 +175,23 @@ def scaling(tree):
 
 
 def templates(tree, overlay):
-    return [(named(overlay, item), item["spec"]["template"]) for item in tree.overlays[overlay] if item["kind"] in WORKLOADS]
+    workloads = [item for item in tree.overlays[overlay] if item["kind"] in WORKLOADS]
+    return [(named(overlay, item), item["spec"]["template"]) for item in workloads]
 
 
 def pods_of(tree, overlay):
     """The labels of each workload's pods, and the numbers of the ports that they listen on."""
-    found = []
-    for _, template in templates(tree, overlay):
-        listening = [port["containerPort"] for container in template["spec"]["containers"] for port in container.get("ports", [])]
-        found.append((template["metadata"]["labels"], set(listening)))
-    return found
+    return [
+        (template["metadata"]["labels"], {port["containerPort"] for port in container_ports(template)})
+        for _, template in templates(tree, overlay)
+    ]
 
 
 def offered(template):
     """Names and numbers of a pod's ports."""
-    all_ports = [port for container in template["spec"]["containers"] for port in container.get("ports", [])]
+    all_ports = container_ports(template)
     return {port.get("name") for port in all_ports} | {port["containerPort"] for port in all_ports}
+
+
+def container_ports(template):
+    return [port for container in template["spec"]["containers"] for port in container.get("ports", [])]
