@@ -9,7 +9,7 @@ const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", 
 
 /** Whether the gateway is a real one, that no fault can be asked of. */
 export const real = Boolean(process.env.BASE_URL);
-/** A collection with at least 20 and at most 200 images. */
+/** A collection with at least 20 and at most 300 images. */
 export const collection = process.env.COLLECTION ?? "default";
 
 export async function open() {
@@ -70,7 +70,7 @@ export const drawn = (page) =>
 
 /** The gateway's own order for `request`. */
 export async function ordered(base, request) {
-  const response = await fetch(`${base}/v1/search`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ collection, k: 200, ...request }) });
+  const response = await fetch(`${base}/v1/search`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ collection, k: 300, ...request }) });
   if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
   return (await response.json()).candidates;
 }

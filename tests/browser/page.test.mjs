@@ -265,7 +265,7 @@ test("a gallery larger than the pool says so, and is searched again at the weigh
   on("#search?in=large", {}, async ({ page }) => {
     await fromGallery(page, 0);
     await say(page, "a red ring");
-    await page.getByText(/The sliders order the 200 closest images/).waitFor();
+    await page.getByText(/The sliders order the 300 closest images/).waitFor();
     await slide(page, "alpha", 0.95);
     const answer = await answered(page, () => page.getByRole("button", { name: "Search again at these weights" }).click());
     assert.equal(answer.alpha, 0.95);
@@ -346,6 +346,19 @@ test("a key is asked for, kept for the tab, and sent with pictures", { skip: rea
       await page.locator(".card").first().waitFor();
     }),
   ));
+
+test("a new collection is made by its first pictures", () =>
+  on(undefined, {}, async ({ page }) => {
+    const name = `made-${Date.now()}`;
+    await page.getByLabel("Collection").selectOption("New…");
+    await page.getByLabel("Its name").fill(name);
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name }).waitFor();
+    await drop(page, files(740, 1));
+    await page.getByText("1 of 1 arrived").waitFor({ timeout: 30_000 });
+    await page.getByText("1 images, all captioned").waitFor();
+    assert.equal(await page.getByLabel("Collection").inputValue(), name);
+  }));
 
 test("an empty collection leads to adding pictures", { skip: real }, () =>
   on("#search?in=empty", {}, async ({ page }) => {

@@ -66,7 +66,7 @@ function knownWords(bytes) {
 export function gateway() {
   const collections = new Map([
     ["default", { images: shapes(0, 120), fields: FIELDS }],
-    ["large", { images: shapes(200, 260), fields: {} }],
+    ["large", { images: shapes(200, 360), fields: {} }],
     ["empty", { images: new Map(), fields: {} }],
   ]);
   const own = process.env.MOCK_GALLERY;

@@ -8,7 +8,7 @@ import { filterOf } from "./filters.js";
 const KEY = "weimocir-key";
 
 /** Candidates that are asked for: re-weighing chooses among these. */
-export const POOL = 200;
+export const POOL = 300;
 
 export const key = {
   get: () => sessionStorage.getItem(KEY) ?? "",

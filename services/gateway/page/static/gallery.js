@@ -159,7 +159,7 @@ const Arrivals = watching(() => {
 
 /** @param {{ one: Arrival }} props */
 const Arriving = ({ one }) => html`<li class=${`arrival ${one.state}`} data-state=${one.state}>
-  ${one.url ? html`<img class="picture" src=${one.url} alt="" />` : html`<span class="picture broken"></span>`}
+  ${one.url ? html`<img class="picture" src=${one.url} alt="" onError=${(/** @type {any} */ e) => e.currentTarget.removeAttribute("src")} />` : html`<span class="picture broken"></span>`}
   <span class="name" title=${one.name}>${one.name}</span>
   <span class="state">${STATES[one.state]}${one.reason && `: ${one.reason}`}</span>
 </li>`;

@@ -98,12 +98,12 @@ const missing = (shards) => `${shards.length === 1 ? "shard" : "shards"} ${shard
 /** @param {{ one: Candidate & Weighed, place: number, range: [number, number], judged: string }} props */
 function Card({ one, place, range, judged }) {
   const name = one.captions[0]?.text ?? one.source;
-  return html`<li class=${classes("card", judged)}>
+  return html`<li class=${classes("card", judged && `judged-${judged}`)}>
     <button type="button" class="open" aria-label=${`Details of result ${place}: ${name}`} onClick=${() => (opened.value = one.image)}>
       <${Picture} id=${one.image} size=${384} alt="" eager=${place < 9} />
     </button>
     <div class="acts">
-      <button type="button" class="act wide" aria-label=${`Search on from result ${place}`} title="Search on from this" onClick=${() => continueWith(one.image)}><${Icon} name="start" /> Search on</button>
+      <button type="button" class="act wide" aria-label=${`Search on from result ${place}`} title="Search on from this" onClick=${() => continueWith(one.image)}><${Icon} name="start" /><span>Search on</span></button>
       <button type="button" class="act" aria-pressed=${judged === "more"} aria-label=${`More like result ${place}`} title="More like this" onClick=${() => judge(one.image, "more")}><${Icon} name="more" /></button>
       <button type="button" class="act" aria-pressed=${judged === "less"} aria-label=${`Not like result ${place}`} title="Not this" onClick=${() => judge(one.image, "less")}><${Icon} name="less" /></button>
     </div>

@@ -1,6 +1,5 @@
 // The frame around both views: head, drop and paste, the key's prompt, what is said aloud.
 
-import * as api from "./api.js";
 import { ingest } from "./arrivals.js";
 import { Compose } from "./compose.js";
 import { Detail } from "./detail.js";
@@ -8,11 +7,12 @@ import { Gallery } from "./gallery.js";
 import { Icon } from "./icons.js";
 import { Results } from "./results.js";
 import { choose, collections, connection, draft, keyWanted, said, say, show, startFromFile, useKey, view } from "./state.js";
-import { Component, classes, createRef, effect, html, signal, watching } from "./view.js";
+import { Component, batch, classes, createRef, effect, html, signal, watching } from "./view.js";
 
 const THEME = "weimocir-theme";
 const theme = signal(/** @type {"" | "light" | "dark"} */ (localStorage.getItem(THEME) ?? ""));
 const dragging = signal(false);
+const naming = signal(false);
 
 effect(() => {
   document.documentElement.dataset.theme = theme.value;
@@ -48,7 +48,7 @@ export const Shell = watching(() => html`<a class="skip" href="#main" onClick=${
     ${view.value === "search" ? html`<${Compose} /><${Results} />` : html`<${Gallery} />`}
   </main>
   <${Detail} />
-  ${keyWanted.value && html`<${KeyPrompt} />`}
+  ${keyWanted.value ? html`<${KeyPrompt} />` : naming.value && html`<${NewCollection} />`}
   ${dragging.value && html`<div class="drop" aria-hidden="true"><p>${view.value === "search" ? "Drop it to search with it" : `Drop them to add them to ${draft.value.collection}`}</p></div>`}
   <${Toast} />`);
 
@@ -77,11 +77,19 @@ const Chooser = watching(() => {
   const all = names.includes(collection) || !collection ? names : [collection, ...names];
   return html`<label class="chooser"
     ><span class=${classes("lamp", connection.value)} title=${connection.value === "up" ? "The gateway answers" : "The gateway does not answer"}></span
-    ><select aria-label="Collection" value=${collection} onChange=${(/** @type {any} */ e) => choose(e.currentTarget.value)}>
+    ><select aria-label="Collection" value=${collection} onChange=${chosen}>
       ${all.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}
+      <option value="">New…</option>
     </select></label
   >`;
 });
+
+/** @param {any} event */
+function chosen({ currentTarget: select }) {
+  if (select.value) return choose(select.value);
+  select.value = draft.peek().collection;
+  naming.value = true;
+}
 
 async function share() {
   const { reference } = draft.peek();
@@ -102,29 +110,48 @@ const ThemeButton = watching(() => {
   return html`<button type="button" class="icon-only" aria-label=${`Colours: ${name}. Change`} title=${`Colours: ${name}`} onClick=${() => (theme.value = next)}><${Icon} name=${icon} /></button>`;
 });
 
-class KeyPrompt extends Component {
-  state = { refused: Boolean(api.key.get()) };
+/** A dialog that asks for one text, `answer`s with it, and says what was wrong with it. */
+class Asks extends Component {
   dialog = createRef();
+  state = { wrong: "" };
   componentDidMount() {
     this.dialog.current.showModal();
   }
-  render() {
-    const given = (/** @type {any} */ event) => {
+  /** @param {any} props @param {any} state */
+  render({ title, hint, label, secret, answer, close }, { wrong }) {
+    const given = async (/** @type {any} */ event) => {
       event.preventDefault();
-      const text = new FormData(event.currentTarget).get("key")?.toString() ?? "";
-      void useKey(text).then(() => this.setState({ refused: true }));
+      this.setState({ wrong: (await answer(new FormData(event.currentTarget).get("answer")?.toString().trim() ?? "")) ?? "" });
     };
-    return html`<dialog class="key" ref=${this.dialog} aria-labelledby="key-title" onCancel=${(/** @type {Event} */ e) => e.preventDefault()}>
+    const cancelled = (/** @type {Event} */ event) => (close ? close() : event.preventDefault());
+    return html`<dialog class="asks" ref=${this.dialog} aria-labelledby="asks-title" onCancel=${cancelled}>
       <form onSubmit=${given}>
-        <h2 id="key-title">This gateway wants a key</h2>
-        ${this.state.refused ? html`<p class="bad" role="alert">This key was not accepted.</p>` : html`<p>It is kept until this tab is closed.</p>`}
-        <label class="field-label" for="key">API key</label>
-        <input id="key" name="key" type="password" autocomplete="off" required />
-        <button class="primary">Use it</button>
+        <h2 id="asks-title">${title}</h2>
+        ${wrong ? html`<p class="bad" role="alert">${wrong}</p>` : html`<p>${hint}</p>`}
+        <label class="field-label" for="answer">${label}</label>
+        <input id="answer" name="answer" type=${secret ? "password" : "text"} autocomplete="off" required />
+        <div class="row"><button class="primary">Use it</button>${close && html`<button type="button" onClick=${close}>Cancel</button>`}</div>
       </form>
     </dialog>`;
   }
 }
+
+const keyGiven = async (/** @type {string} */ text) => {
+  await useKey(text);
+  return keyWanted.peek() ? "This key was not accepted." : "";
+};
+
+const KeyPrompt = () => html`<${Asks} title="This gateway wants a key" hint="It is kept until this tab is closed." label="API key" secret answer=${keyGiven} />`;
+
+const nameGiven = (/** @type {string} */ name) => {
+  batch(() => {
+    naming.value = false;
+    choose(name);
+    show("gallery");
+  });
+};
+
+const NewCollection = () => html`<${Asks} title="A new collection" hint="It is made with the first picture that is added." label="Its name" answer=${nameGiven} close=${() => (naming.value = false)} />`;
 
 /** What is said: read aloud, and shown until something else is said or some seconds passed. */
 class Toast extends Component {

@@ -178,6 +178,8 @@ function arrived(next) {
   const count = Math.min(DRAWN, next.answer?.candidates.length ?? 0);
   say(count ? `${count} results.` : "Nothing was found.");
   remember(!refines);
+  // because: on a phone the results are below what asked for them
+  if (matchMedia("(max-width: 820px)").matches) requestAnimationFrame(() => document.querySelector(".results")?.scrollIntoView());
 }
 
 /**

@@ -4,7 +4,7 @@
 import { Picture } from "./picture.js";
 import { SIDE, region } from "./plane.js";
 import { plane, ranked, search, step, unseen, weighAsModel, weighAt, weights } from "./state.js";
-import { html, signal, watching } from "./view.js";
+import { classes, html, signal, watching } from "./view.js";
 
 /** The point of the map below the pointer. */
 const pointed = signal(/** @type {{ alpha: number, beta: number } | null} */ (null));
@@ -15,10 +15,10 @@ const firstAt = (map, { alpha, beta }) => map[Math.round(beta * last) * SIDE + M
 
 export const Weights = watching(() => {
   const { alpha, beta, chosen } = weights.value;
-  return html`<section class="weights" aria-labelledby="weights-title">
+  return html`<section class=${classes("weights", !step.value && "early")} aria-labelledby="weights-title">
     <div class="row">
       <h2 id="weights-title">Weights</h2>
-      <button type="button" class="quiet" disabled=${!chosen} onClick=${weighAsModel}>${chosen ? "The model's own" : "The model's own are set"}</button>
+      ${chosen ? html`<button type="button" class="quiet" onClick=${weighAsModel}>Back to the model's own</button>` : html`<span class="faint">the model's own</span>`}
     </div>
     <${Slider} id="alpha" sign="α" name="words" from="the picture" to="your words" value=${alpha} set=${(/** @type {number} */ a) => weighAt(a, beta)} />
     <${Slider} id="beta" sign="β" name="captions" from="pixels" to="captions" value=${beta} set=${(/** @type {number} */ b) => weighAt(alpha, b)} />
@@ -75,6 +75,7 @@ const Plane = watching(() => {
         </defs>
         ${others.map((id, i) => html`<path key=${id} class=${`other o${i % 4}`} d=${region(map, id)} />`)}
         <path class="mine" fill="url(#ink)" d=${region(map, first)} />
+        <text x="0.7" y="1.9">β</text><text x=${SIDE - 1.7} y=${SIDE - 0.8}>α</text>
         <circle class="halo" cx=${alpha * last + 0.5} cy=${(1 - beta) * last + 0.5} r="0.95" />
         <circle class="mark" cx=${alpha * last + 0.5} cy=${(1 - beta) * last + 0.5} r="0.62" />
       </svg>
