@@ -228,6 +228,17 @@ test("twenty dropped files become searchable under the reader's eyes", () =>
     assert.equal(answer.candidates.length, 19);
   }));
 
+test("what was not answered is sent again", () =>
+  on(`#gallery?in=again-${Date.now()}`, {}, async ({ page, context }) => {
+    const dead = (route) => route.abort("connectionrefused");
+    await context.route("**/v1/**", dead);
+    await drop(page, files(760, 3));
+    await page.getByText("3 failed").waitFor();
+    await context.unroute("**/v1/**", dead);
+    await page.getByRole("button", { name: "Send again" }).click();
+    await page.getByText("3 of 3 arrived").waitFor({ timeout: 30_000 });
+  }));
+
 test("a file that is no picture is refused with its reason", () =>
   on(`#gallery?in=${collection}`, {}, async ({ page }) => {
     const text = Buffer.from("no picture").toString("base64");
@@ -356,7 +367,7 @@ test("a new collection is made by its first pictures", () =>
     await page.getByRole("heading", { name }).waitFor();
     await drop(page, files(740, 1));
     await page.getByText("1 of 1 arrived").waitFor({ timeout: 30_000 });
-    await page.getByText("1 images, all captioned").waitFor();
+    await page.getByText("1 image, all captioned").waitFor();
     assert.equal(await page.getByLabel("Collection").inputValue(), name);
   }));
 
@@ -460,8 +471,10 @@ test("how long results take from the answer to the screen (measured, not judged)
     await fromGallery(page, 0);
     for (const text of ["is red", "is blue", "is green", "with a star", "on a ground"]) await say(page, text);
     await page.waitForTimeout(500);
-    const took = await page.evaluate(() => performance.getEntriesByName("results-drawn").map((one) => one.duration));
-    const sorted = took.toSorted((a, b) => a - b);
-    console.log(`answer to screen, 50 cards: median ${sorted[Math.floor(sorted.length / 2)].toFixed(0)} ms, worst ${sorted.at(-1).toFixed(0)} ms of ${sorted.length}`);
-    assert.ok(took.length >= 6);
+    for (const name of ["results-built", "results-drawn"]) {
+      const took = await page.evaluate((of) => performance.getEntriesByName(of).map((one) => one.duration), name);
+      const sorted = took.toSorted((a, b) => a - b);
+      console.log(`answer to ${name}, 50 cards: median ${sorted[Math.floor(sorted.length / 2)].toFixed(0)} ms, worst ${sorted.at(-1).toFixed(0)} ms of ${sorted.length}`);
+      assert.ok(took.length >= 6);
+    }
   }));

@@ -92,4 +92,4 @@ export interface Problem { code: string; status: number; title: string; detail: 
 
 export type ImageState = "sending" | "waiting" | "searchable" | "captioned" | "present" | "failed" | "refused";
 /** A file on its way into the gallery. */
-export interface Arrival { key: number; name: string; url: string; id: string | null; state: ImageState; reason: string }
+export interface Arrival { key: number; file: File; collection: string; name: string; url: string; id: string | null; state: ImageState; reason: string }

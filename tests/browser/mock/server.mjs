@@ -169,7 +169,10 @@ export function gateway() {
       }
     };
     const timer = setInterval(tick, 100);
-    const end = () => (clearInterval(timer), response.end());
+    const end = () => {
+      clearInterval(timer);
+      response.end();
+    };
     response.on("close", end);
     tick();
   }
@@ -190,7 +193,10 @@ export function gateway() {
       const { status, body: outcome } = submit(name, parts.filter((one) => one.name === "image"));
       return status === 422 ? json({ status, code: "invalid", title: "no picture was taken", ...outcome }, 422) : json(outcome, 202);
     }
-    if (kind === "collections" && id && request.method === "DELETE") return imageIn(name, id), inCollection(name).images.delete(id), json({}, 202);
+    if (kind === "collections" && id && request.method === "DELETE") {
+      inCollection(name).images.delete(imageIn(name, id).id);
+      return json({}, 202);
+    }
     if (kind === "collections" && id) return json({ ...shown(imageIn(name, id)), model: MODEL });
     if (kind === "collections") {
       const from = Number(url.searchParams.get("cursor") ?? 0);

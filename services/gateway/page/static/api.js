@@ -58,7 +58,7 @@ async function refusal(response) {
   const body = await response.json().catch(() => ({}));
   // because: a proxy in front answers for a gateway that is gone
   const code = body.code ?? (response.status >= 502 ? "unreachable" : response.status === 401 ? "unauthorized" : "internal");
-  const title = body.title ?? `The gateway answered ${response.status} ${response.statusText}`.trim() + ".";
+  const title = body.title ?? `The gateway answered with status ${response.status}.`;
   return new Refused({ code, status: response.status, title, detail: body.detail ?? "" }, body);
 }
 

@@ -5,7 +5,7 @@
 import { Icon } from "./icons.js";
 import { GAMMA } from "./link.js";
 import { Picture } from "./picture.js";
-import { collection, compose, draft, judge, search, searchable, searching, show, startFrom, startFromFile, startOver, trail } from "./state.js";
+import { ask, collection, compose, draft, judge, search, searchable, searching, show, startFrom, startFromFile, startOver, trail } from "./state.js";
 import { Weights } from "./weights.js";
 import { html, watching } from "./view.js";
 
@@ -114,7 +114,7 @@ const Finer = watching(() => {
 
 /** @param {"image" | "caption"} value @param {string} name @param {string} now */
 const choice = (value, name, now) => html`<label>
-  <input type="radio" name="text-reference" value=${value} checked=${value === now} onChange=${() => (compose({ textReference: value }), search())} /><span>${name}</span>
+  <input type="radio" name="text-reference" value=${value} checked=${value === now} onChange=${() => ask({ textReference: value })} /><span>${name}</span>
 </label>`;
 
 /** @param {{ fields: Record<string, Kind>, values: FilterValues }} props */
@@ -133,7 +133,7 @@ function FilterControl({ field, kind, value }) {
     return html`<label>${field} <span class="is">is</span><input type="text" value=${value.is ?? ""} onInput=${typed((is) => set({ is }))} onChange=${search} /></label>`;
   }
   if (kind === "boolean") {
-    return html`<label>${field} <span class="is">is</span><select value=${value.is ?? ""} onChange=${typed((is) => (set({ is }), search()))}>
+    return html`<label>${field} <span class="is">is</span><select value=${value.is ?? ""} onInput=${typed((is) => set({ is }))} onChange=${search}>
       <option value="">yes or no</option><option value="true">yes</option><option value="false">no</option>
     </select></label>`;
   }

@@ -96,13 +96,19 @@ const Metadata = ({ source, metadata }) => html`<dl class="metadata">
   ${Object.entries(metadata ?? {}).map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "string" ? value : JSON.stringify(value)}</dd>`)}
 </dl>`;
 
+/** @param {string} id */
+function confirmed(id) {
+  asking.value = false;
+  forget(id).catch(refused);
+}
+
 const Acts = watching((/** @type {{ id: string, scored: boolean }} */ { id, scored }) => {
   const { more, less } = draft.value;
   if (asking.value) {
     return html`<div class="confirm" role="alertdialog" aria-label="Delete this image?">
       <p><strong>Delete this image for everybody?</strong> It leaves the gallery until it is added again.</p>
       <div class="row">
-        <button type="button" class="danger" onClick=${() => ((asking.value = false), forget(id).catch(refused))}>Delete</button>
+        <button type="button" class="danger" onClick=${() => confirmed(id)}>Delete</button>
         <button type="button" onClick=${() => (asking.value = false)}>Keep it</button>
       </div>
     </div>`;

@@ -3,13 +3,15 @@
 /** @import { Arrival, Image } from "../types.js" */
 
 import * as api from "./api.js";
-import { arrivals, clearArrivals, ingest } from "./arrivals.js";
+import { arrivals, clearArrivals, ingest, isFinal, isUnsent, resend } from "./arrivals.js";
 import { Icon } from "./icons.js";
 import { Picture } from "./picture.js";
-import { collection, collections, connection, draft, failure, forgotten, keyWanted, opened, refused, retry, search, startFrom, view } from "./state.js";
+import { collection, collections, connection, draft, failure, forgotten, keyWanted, opened, refused, retry, searchFrom, view } from "./state.js";
 import { Component, batch, computed, createRef, effect, html, signal, untracked, watching } from "./view.js";
 
 const PAGE = 60;
+// because: thousands of files may be dropped at once
+const LISTED = 100;
 
 const images = signal(/** @type {Image[]} */ ([]));
 const next = signal(/** @type {string | null} */ (null));
@@ -49,8 +51,11 @@ async function refresh() {
   const held = images.peek().map((one) => fresh.get(one.id) ?? one);
   const ids = new Set(held.map((one) => one.id));
   images.value = [...page.images.filter((one) => !ids.has(one.id)), ...held];
-  // because: an image that was deleted and submitted again is there again
-  forgotten.value = new Set([...forgotten.peek()].filter((id) => !fresh.has(id)));
+}
+
+function empty() {
+  images.value = [];
+  next.value = null;
 }
 
 // The first page belongs to both views; it is read once for each collection.
@@ -58,7 +63,7 @@ effect(() => {
   const { collection: name } = draft.value;
   const there = collections.value.some((one) => one.name === name && one.images > 0);
   if (connection.value !== "up" || keyWanted.value) return;
-  if (loaded.value !== name) untracked(() => (there ? void read() : batch(() => ((images.value = []), (next.value = null)))));
+  if (loaded.value !== name) untracked(there ? read : empty);
 });
 
 // While the gallery is shown, the collection's own counts tell when to look again.
@@ -108,7 +113,7 @@ const Head = watching(() => {
   const waiting = counts.value?.waiting ?? 0;
   return html`<header class="gallery-head">
     <h1>${draft.value.collection}</h1>
-    <p>${all.toLocaleString("en")} images, ${captioned === all ? "all captioned" : `${captioned.toLocaleString("en")} captioned`}${waiting > 0 && html`, <span class="busy">${waiting.toLocaleString("en")} on their way</span>`}</p>
+    <p>${all.toLocaleString("en")} ${all === 1 ? "image" : "images"}, ${captioned === all ? "all captioned" : `${captioned.toLocaleString("en")} captioned`}${waiting > 0 && html`, <span class="busy">${waiting.toLocaleString("en")} on their way</span>`}</p>
     <label class="pick">
       <input type="file" accept="image/*" multiple aria-label="Add pictures to the gallery" onChange=${added} />
       <span class="button primary"><${Icon} name="upload" /> Add pictures</span>
@@ -123,18 +128,23 @@ function added(event) {
   void ingest(files);
 }
 
+function again() {
+  failure.value = null;
+  return retry();
+}
+
 const Trouble = watching(() => html`<div class="notice error" role="alert">
   <${Icon} name="warn" />
   ${connection.value === "down"
     ? html`<p><strong>The gateway does not answer.</strong> This page asks again by itself and goes on when it is back.</p>`
     : html`<p><strong>That did not work.</strong> ${failure.value?.message}</p>`}
-  <button type="button" onClick=${() => ((failure.value = null), retry())}>Try now</button>
+  <button type="button" onClick=${again}>Try now</button>
 </div>`);
 
 const STATES = {
   sending: "sending",
   waiting: "waiting for the encoder",
-  searchable: "searchable, captions to come",
+  searchable: "searchable",
   captioned: "searchable and captioned",
   present: "was here already",
   failed: "failed",
@@ -144,16 +154,19 @@ const STATES = {
 const Arrivals = watching(() => {
   const all = arrivals.value;
   if (all.length === 0) return null;
-  const count = (/** @type {string[]} */ states) => all.filter((one) => states.includes(one.state)).length;
-  const open = count(["sending", "waiting", "searchable"]);
-  const bad = count(["failed", "refused"]);
+  const open = all.filter((one) => !isFinal(one)).length;
+  const failed = all.filter((one) => ["failed", "refused"].includes(one.state));
+  const bad = failed.length;
+  const shown = [...failed, ...all.filter((one) => !failed.includes(one))].slice(0, LISTED);
   return html`<section class="arrivals" aria-label="Files on their way">
     <div class="row">
       <h2>${open ? `${open} of ${all.length} on their way` : `${all.length - bad} of ${all.length} arrived`}${bad > 0 && html`, <span class="bad">${bad} failed</span>`}</h2>
+      ${failed.some(isUnsent) && html`<button type="button" onClick=${resend}><${Icon} name="again" /> Send again</button>`}
       ${open < all.length && html`<button type="button" class="quiet" onClick=${clearArrivals}>Put away</button>`}
     </div>
     <progress value=${all.length - open} max=${all.length} aria-label="Files that have arrived"></progress>
-    <ul>${all.map((one) => html`<${Arriving} key=${one.key} one=${one} />`)}</ul>
+    <ul>${shown.map((one) => html`<${Arriving} key=${one.key} one=${one} />`)}</ul>
+    ${all.length > LISTED && html`<p class="faint">and ${(all.length - LISTED).toLocaleString("en")} more</p>`}
   </section>`;
 });
 
@@ -170,7 +183,7 @@ const Tile = ({ image }) => html`<li class="tile">
     <${Picture} id=${image.id} size=${384} />
   </button>
   <div class="acts">
-    <button type="button" class="act wide" aria-label=${`Search from: ${image.captions[0] ?? image.source}`} onClick=${() => (startFrom({ id: image.id }), search())}><${Icon} name="start" /> Search from this</button>
+    <button type="button" class="act wide" aria-label=${`Search from: ${image.captions[0] ?? image.source}`} onClick=${() => searchFrom(image.id)}><${Icon} name="start" /> Search from this</button>
   </div>
   <p class="caption">${image.captions[0] ?? html`<span class="faint">no captions yet</span>`}</p>
 </li>`;

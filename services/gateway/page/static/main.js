@@ -9,7 +9,10 @@ render(html`<${Shell} />`, /** @type {HTMLElement} */ (document.getElementById("
 // How long results take from the answer to the screen, for whoever measures it.
 effect(() => {
   if (!step.value?.answer) return;
-  requestAnimationFrame(() => setTimeout(() => performance.measure("results-drawn", "answered")));
+  requestAnimationFrame(() => {
+    performance.measure("results-built", "answered");
+    setTimeout(() => performance.measure("results-drawn", "answered"));
+  });
 });
 
 void start();

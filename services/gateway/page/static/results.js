@@ -5,7 +5,7 @@
 import { newest } from "./gallery.js";
 import { Icon } from "./icons.js";
 import { Picture } from "./picture.js";
-import { DRAWN, at, collection, connection, continueWith, draft, failure, judge, opened, ranked, retry, search, searching, show, startFrom, step, trail, walkTo, weights } from "./state.js";
+import { DRAWN, at, collection, connection, continueWith, draft, failure, judge, opened, ranked, retry, search, searchFrom, searching, show, step, trail, walkTo, weights } from "./state.js";
 import { classes, html, watching } from "./view.js";
 
 /** @param {number} x */
@@ -166,6 +166,12 @@ const Skeleton = () => html`<ol class="cards skeleton" aria-hidden="true">
   ${Array.from({ length: 10 }, (_, i) => html`<li class="card" key=${i}><span class="open"><span class="picture"></span></span><p class="score"></p></li>`)}
 </ol>`;
 
+/** @param {string} id */
+function begin(id) {
+  void searchFrom(id);
+  document.getElementById("modifier")?.focus();
+}
+
 const Welcome = watching(() => {
   if (connection.value === "starting") return html`<${Skeleton} />`;
   const images = newest.value.slice(0, 24);
@@ -180,7 +186,7 @@ const Welcome = watching(() => {
     <h1>Like this, but…</h1>
     <p>Show a picture and say what should differ. Drop one anywhere, or start from one of these.</p>
     <ul class="strip">
-      ${images.map((one) => html`<li key=${one.id}><button type="button" aria-label=${`Start from: ${one.captions[0] ?? one.source}`} onClick=${() => (startFrom({ id: one.id }), search(), document.getElementById("modifier")?.focus())}><${Picture} id=${one.id} size=${256} /></button></li>`)}
+      ${images.map((one) => html`<li key=${one.id}><button type="button" aria-label=${`Start from: ${one.captions[0] ?? one.source}`} onClick=${() => begin(one.id)}><${Picture} id=${one.id} size=${256} /></button></li>`)}
     </ul>
   </div>`;
 });

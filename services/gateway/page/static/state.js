@@ -79,6 +79,15 @@ export function startFrom(reference) {
   });
 }
 
+/**
+ * A picture of the gallery is searched with at once.
+ * @param {string} id
+ */
+export function searchFrom(id) {
+  startFrom({ id });
+  return search();
+}
+
 /** @param {File} file */
 export function startFromFile(file) {
   if (!file.type.startsWith("image/")) return say(`${file.name} is no picture.`, true);
@@ -109,8 +118,7 @@ export function judge(id, side) {
   const other = side === "more" ? "less" : "more";
   const without = draft.value[side].filter((one) => one !== id);
   const marked = without.length < draft.value[side].length;
-  compose({ [side]: marked ? without : [...without, id], [other]: draft.value[other].filter((one) => one !== id) });
-  return search();
+  return ask({ [side]: marked ? without : [...without, id], [other]: draft.value[other].filter((one) => one !== id) });
 }
 
 /**
@@ -128,10 +136,18 @@ export function weighAt(alpha, beta) {
   remember(false);
 }
 
+/**
+ * Changes the question and asks it at once.
+ * @param {Partial<Query>} change
+ */
+export function ask(change) {
+  compose(change);
+  return search();
+}
+
 /** Back to the weights that suit the model. */
 export function weighAsModel() {
-  compose({ alpha: null, beta: null });
-  return search();
+  return ask({ alpha: null, beta: null });
 }
 
 const canSearch = (/** @type {Query} */ q) =>
@@ -246,6 +262,14 @@ export async function forget(id) {
     opened.value = null;
   });
   say("The image was deleted.", true);
+}
+
+/**
+ * An image that was deleted and is submitted again is there again.
+ * @param {string} id
+ */
+export function remembered(id) {
+  if (forgotten.peek().has(id)) forgotten.value = new Set([...forgotten.peek()].filter((one) => one !== id));
 }
 
 /** @param {unknown} error */
