@@ -347,6 +347,8 @@ test("a key is asked for, kept for the tab, and sent with pictures", { skip: rea
       await page.getByLabel("API key").fill("wrong");
       await page.keyboard.press("Enter");
       await page.getByText("This key was not accepted.").waitFor();
+      const unauthorized = [];
+      page.on("response", (one) => one.status() === 401 && unauthorized.push(one.url()));
       await page.getByLabel("API key").fill("open sesame");
       await page.keyboard.press("Enter");
       await page.locator("dialog").waitFor({ state: "detached" });
@@ -355,6 +357,7 @@ test("a key is asked for, kept for the tab, and sent with pictures", { skip: rea
       assert.match(await picture.getAttribute("src"), /^blob:/);
       await fromGallery(page, 0);
       await page.locator(".card").first().waitFor();
+      assert.deepEqual(unauthorized, [], "pictures are asked for with the key");
     }),
   ));
 

@@ -46,11 +46,26 @@ async function ask(path, init = {}) {
   try {
     response = await fetch(`v1/${path}`, { ...init, headers });
   } catch (error) {
-    if (init.signal?.aborted) throw error;
-    throw new Refused({ code: "unreachable", status: 0, title: "", detail: "The gateway does not answer." });
+    throw init.signal?.aborted ? error : unreachable();
   }
   if (!response.ok) throw await refusal(response);
   return response;
+}
+
+const unreachable = () => new Refused({ code: "unreachable", status: 0, title: "", detail: "The gateway does not answer." });
+
+/**
+ * @param {string} path
+ * @param {RequestInit} [init]
+ */
+async function json(path, init) {
+  const response = await ask(path, init);
+  try {
+    return await response.json();
+  } catch (error) {
+    // because: an answer that was cut is none
+    throw init?.signal?.aborted ? error : unreachable();
+  }
 }
 
 /** @param {Response} response */
@@ -66,7 +81,7 @@ async function refusal(response) {
 const at = (name) => `collections/${encodeURIComponent(name)}`;
 
 /** @returns {Promise<Collection[]>} */
-export const collections = async () => (await (await ask("collections")).json()).collections;
+export const collections = async () => (await json("collections")).collections;
 
 /**
  * @param {string} collection
@@ -76,15 +91,8 @@ export const collections = async () => (await (await ask("collections")).json())
  */
 export async function images(collection, limit, cursor) {
   const from = cursor ? `&cursor=${encodeURIComponent(cursor)}` : "";
-  return (await ask(`${at(collection)}/images?limit=${limit}${from}`)).json();
+  return json(`${at(collection)}/images?limit=${limit}${from}`);
 }
-
-/**
- * @param {string} collection
- * @param {string} id
- * @returns {Promise<Image>}
- */
-export const image = async (collection, id) => (await ask(`${at(collection)}/images/${encodeURIComponent(id)}`)).json();
 
 /**
  * @param {string} collection
@@ -101,7 +109,7 @@ export async function submit(collection, files) {
   const form = new FormData();
   for (const file of files) form.append("image", file, file.name);
   try {
-    return (await (await ask(`${at(collection)}/images`, { method: "POST", body: form })).json()).images;
+    return (await json(`${at(collection)}/images`, { method: "POST", body: form })).images;
   } catch (error) {
     // because: if all are refused, the problem tells of each
     if (error instanceof Refused && Array.isArray(error.body?.images)) return error.body.images;
@@ -135,10 +143,10 @@ export async function search(query, fields, signal) {
     const form = new FormData();
     form.append("request", new Blob([JSON.stringify(request)], { type: "application/json" }));
     form.append("reference", reference.file, reference.name);
-    return (await ask("search", { method: "POST", body: form, signal })).json();
+    return json("search", { method: "POST", body: form, signal });
   }
   const body = JSON.stringify({ ...request, ...(reference && "id" in reference && { reference: { id: reference.id } }) });
-  return (await ask("search", { method: "POST", body, signal, headers: { "Content-Type": "application/json" } })).json();
+  return json("search", { method: "POST", body, signal, headers: { "Content-Type": "application/json" } });
 }
 
 /**
@@ -165,7 +173,9 @@ export async function events(collection, ids, signal, each) {
   const decoder = new TextDecoder();
   let text = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      throw signal.aborted ? error : unreachable();
+    });
     if (done) return;
     text += decoder.decode(value, { stream: true }).replaceAll("\r", "");
     const parts = text.split("\n\n");

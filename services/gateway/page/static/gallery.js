@@ -67,21 +67,22 @@ effect(() => {
 });
 
 // While the gallery is shown, the collection's own counts tell when to look again.
+const name = computed(() => draft.value.collection);
+const exists = computed(() => collection.value !== null);
 effect(() => {
-  const { collection: name } = draft.value;
-  const watched = collection.value !== null;
-  if (view.value !== "gallery" || connection.value !== "up" || !watched) return;
+  if (view.value !== "gallery" || connection.value !== "up" || !exists.value) return;
   const stop = new AbortController();
-  void follow(name, stop.signal);
+  void follow(name.value, stop.signal);
   return () => stop.abort();
 });
 
-/** @param {string} name @param {AbortSignal} stop */
-async function follow(name, stop) {
+/** @param {string} which @param {AbortSignal} stop */
+async function follow(which, stop) {
   let seen = "";
+  counts.value = null;
   while (!stop.aborted) {
     try {
-      await api.events(name, [], stop, (event, data) => {
+      await api.events(which, [], stop, (event, data) => {
         if (event !== "status") return;
         counts.value = data;
         const now = `${data.images} ${data.captioned}`;
