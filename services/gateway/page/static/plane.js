@@ -70,8 +70,7 @@ function weighed(components, at, beta) {
   const mean = (part) => shares.reduce((all, one) => all + one[part], 0) / shares.length;
   const words = { reference: mean("reference"), modifier: mean("modifier") };
   const s_txt = sum(words);
-  const similarity = Math.fround((1 - beta) * s_img + beta * s_txt);
-  return { similarity, s_img, s_txt, pixels, words, shares };
+  return { similarity: similarityOf({ s_img, s_txt }, beta), s_img, s_txt, pixels, words, shares };
 }
 
 /**
@@ -95,19 +94,23 @@ export function weigh(components, norms, alpha, beta) {
 export const closer = (a, b) => b.similarity - a.similarity || (a.image < b.image ? -1 : a.image > b.image ? 1 : 0);
 
 /**
- * The candidates in the order of (α, β); null where reference and modifier cancel each other out.
+ * The first `count` candidates in the order of (α, β); null where reference and modifier cancel each
+ * other out.
  * @template {{ image: string, components: Components }} C
  * @param {C[]} candidates
  * @param {Norms} norms
  * @param {number} alpha
  * @param {number} beta
+ * @param {number} [count]
  * @returns {(C & Weighed)[] | null}
  */
-export function rank(candidates, norms, alpha, beta) {
+export function rank(candidates, norms, alpha, beta, count = candidates.length) {
   const at = query(norms, Math.fround(alpha));
+  const b = Math.fround(beta);
   if (at.cancelled) return null;
-  const all = candidates.map((c) => ({ ...c, .../** @type {Weighed} */ (weighed(c.components, at, Math.fround(beta))) }));
-  return all.sort(closer);
+  const all = candidates.map((c) => ({ c, image: c.image, similarity: similarityOf(endsOf(c.components, at), b) }));
+  const first = all.sort(closer).slice(0, count);
+  return first.map(({ c }) => ({ ...c, .../** @type {Weighed} */ (weighed(c.components, at, b)) }));
 }
 
 /**
@@ -123,21 +126,44 @@ export function firsts(candidates, norms, side = SIDE) {
   for (let column = 0; column < side; column++) {
     const at = query(norms, Math.fround(column / (side - 1)));
     if (at.cancelled || !at.image) continue;
-    const ends = candidates.map((c) => {
-      const pixels = /** @type {Weighed} */ (weighed(c.components, at, 0));
-      return { image: c.image, s_img: pixels.s_img, s_txt: pixels.s_txt };
-    });
+    const ends = candidates.map((c) => ({ image: c.image, ...endsOf(c.components, at) }));
     for (let row = 0; row < side; row++) {
       const beta = Math.fround(row / (side - 1));
       let best = { image: "", similarity: -Infinity };
-      for (const { image, s_img, s_txt } of ends) {
-        const similarity = Math.fround(s_txt === null ? s_img : (1 - beta) * s_img + beta * s_txt);
+      for (const end of ends) {
+        const { image } = end;
+        const similarity = similarityOf(end, beta);
         if (similarity > best.similarity || (similarity === best.similarity && image < best.image)) best = { image, similarity };
       }
       map[row * side + column] = best.image;
     }
   }
   return map;
+}
+
+/**
+ * @param {{ s_img: number, s_txt: number | null }} ends
+ * @param {number} beta
+ */
+const similarityOf = ({ s_img, s_txt }, beta) => Math.fround(s_txt === null ? s_img : (1 - beta) * s_img + beta * s_txt);
+
+/**
+ * What `weighed` says of pixels and captions, without a list of shares for each of thousands of cells.
+ * @param {Components} components
+ * @param {ReturnType<typeof query>} at
+ */
+function endsOf(components, at) {
+  const own = /** @type {Share} */ (at.image);
+  const s_img = components.image.reference * own.reference + components.image.modifier * own.modifier;
+  const { captions } = components;
+  if (captions.length === 0) return { s_img, s_txt: null };
+  let [reference, modifier] = [0, 0];
+  captions.forEach((c, r) => {
+    const factor = at.captions[r] ?? own;
+    reference += c.reference * factor.reference;
+    modifier += c.modifier * factor.modifier;
+  });
+  return { s_img, s_txt: reference / captions.length + modifier / captions.length };
 }
 
 /**

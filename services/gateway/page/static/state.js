@@ -45,7 +45,7 @@ const pool = computed(() => answer.value?.candidates.filter((c) => !forgotten.va
 /** The candidates that are drawn, in order; null where picture and words cancel each other out. */
 export const ranked = computed(() => {
   const { alpha, beta } = weights.value;
-  return answer.value && (rank(pool.value, answer.value.norms, alpha, beta)?.slice(0, DRAWN) ?? null);
+  return answer.value && (rank(pool.value, answer.value.norms, alpha, beta, DRAWN));
 });
 /** Who is first where; made anew with each answer, not with each weight. */
 export const plane = computed(() => answer.value && firsts(pool.value, answer.value.norms));
