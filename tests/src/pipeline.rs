@@ -181,9 +181,18 @@ impl Pipeline {
 
     /// Starts a gateway on a port of its own, and gives its address.
     pub async fn start_gateway(&self, args: &[&str]) -> anyhow::Result<(Worker, String)> {
+        self.start_gateway_with(args, &[]).await
+    }
+
+    /// As `start_gateway`, in an environment that goes before the pipeline's own.
+    pub async fn start_gateway_with(
+        &self,
+        args: &[&str],
+        environment: &[(String, String)],
+    ) -> anyhow::Result<(Worker, String)> {
         let started = self.log(Kind::Gateway).matches(READY).count();
         let args = [&["--listen", "127.0.0.1:0"], args].concat();
-        let worker = self.start(Kind::Gateway, &args)?;
+        let worker = self.start_with(Kind::Gateway, &args, environment)?;
         let address = || {
             let log = self.log(Kind::Gateway);
             let (at, _) = log.match_indices(READY).nth(started)?;
@@ -265,6 +274,14 @@ impl Pipeline {
         ensure!(Command::new("kill").args(["-KILL", &id]).status().await?.success());
         sleep(away).await;
         self.restart_server().await
+    }
+
+    /// Stops the nats-server for good.
+    pub async fn stop_server(&self) -> anyhow::Result<()> {
+        match self.server.lock().await.take() {
+            Some(server) => server.stop().await,
+            None => Ok(()),
+        }
     }
 
     /// Stops the nats-server and starts it again on its port, with its streams.

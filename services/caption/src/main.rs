@@ -7,7 +7,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<()> {
     let command = weimocir_caption::Command::parse();
-    command.telemetry.install("info")?;
+    command.telemetry.install("info", "weimocir-caption")?;
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome =
         runtime.block_on(weimocir_runtime::run(&command.operations, |operations, shutdown| {

@@ -93,8 +93,8 @@ pub fn main(weimocir: Weimocir) -> BoxFuture<'static, ExitCode> {
         Command::Embed(_) | Command::Eval(_) => "warn,weimocir_models::hub::progress=info",
         _ => "warn",
     };
-    if let Err(error) = shared.telemetry.install(level) {
-        return ready(exit::usage(&format!("cannot read the log filter: {error}"))).boxed();
+    if let Err(error) = shared.telemetry.install(level, "weimocir") {
+        return ready(exit::usage(&error.to_string())).boxed();
     }
     let json = shared.json;
     run(command, shared).map(move |outcome| exit::report(outcome, json)).boxed()

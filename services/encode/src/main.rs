@@ -8,7 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let command = weimocir_encode::Command::parse();
-    command.telemetry.install("info")?;
+    command.telemetry.install("info", "weimocir-encode")?;
     weimocir_runtime::run(&command.operations, |operations, shutdown| {
         weimocir_encode::run(command.nats, command.encode, operations, shutdown)
     })

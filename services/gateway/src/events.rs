@@ -39,7 +39,7 @@ pub(crate) enum Stage {
 pub(crate) struct ImageEvent {
     id: ImageId,
     state: Stage,
-    /// Why it failed, or why it is searchable without captions.
+    /// Why it failed, or why it stays searchable without captions: the last event about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -97,6 +97,7 @@ pub(crate) async fn follow(
         gallery,
         is_endless: images.is_empty(),
         open: images.into_iter().map(|image| (image, None)).collect(),
+        captionless: BTreeMap::new(),
         ready: VecDeque::new(),
         read_letters,
         told: None,
@@ -132,6 +133,8 @@ struct Following {
     is_endless: bool,
     /// Images that may still change, with what was told of them.
     open: BTreeMap<ImageId, Option<Stage>>,
+    /// Images that get no captions, and are not searchable yet.
+    captionless: BTreeMap<ImageId, String>,
     ready: VecDeque<Event>,
     read_letters: u64,
     told: Option<StatusEvent>,
@@ -203,7 +206,20 @@ impl Following {
             ImageState { captions: None, .. } => Stage::Searchable,
             _ => Stage::Captioned,
         };
-        self.tell(image, stage, None);
+        let Some(told) = self.open.get_mut(&image) else { return };
+        if *told == Some(stage) {
+            return;
+        }
+        *told = Some(stage);
+        if stage == Stage::Searchable
+            && let Some(reason) = self.captionless.remove(&image)
+        {
+            return self.end(image, stage, &reason);
+        }
+        if stage == Stage::Captioned {
+            self.open.remove(&image);
+        }
+        self.push("image", &ImageEvent { id: image, state: stage, reason: None });
     }
 
     /// A picture that cannot be encoded is lost to the gallery; one that cannot be captioned is not.
@@ -217,25 +233,18 @@ impl Following {
         match letter.subject == subjects::ENCODE_IMAGE {
             // because: it is there, so the letter is of another time
             true if is_there => {}
-            true => self.tell(about.image, Stage::Failed, Some(letter.reason.clone())),
-            false if is_there => {
-                let reason = format!("searchable, but without captions: {}", letter.reason);
-                self.tell(about.image, Stage::Failed, Some(reason));
+            true => self.end(about.image, Stage::Failed, &letter.reason),
+            false if is_there => self.end(about.image, Stage::Searchable, &letter.reason),
+            false => {
+                self.captionless.insert(about.image, letter.reason.clone());
             }
-            false => {}
         }
     }
 
-    fn tell(&mut self, image: ImageId, state: Stage, reason: Option<String>) {
-        let Some(told) = self.open.get_mut(&image) else { return };
-        if *told == Some(state) {
-            return;
-        }
-        *told = Some(state);
-        if state >= Stage::Captioned {
-            self.open.remove(&image);
-        }
-        self.push("image", &ImageEvent { id: image, state, reason });
+    /// Nothing more becomes of the image, for this reason.
+    fn end(&mut self, image: ImageId, state: Stage, reason: &str) {
+        self.open.remove(&image);
+        self.push("image", &ImageEvent { id: image, state, reason: Some(reason.to_owned()) });
     }
 
     fn push(&mut self, name: &str, data: &impl Serialize) {

@@ -7,8 +7,9 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use tracing::Instrument;
 use weimocir_client::queues;
-use weimocir_runtime::{BusError, CancellationToken};
+use weimocir_runtime::{BusError, CancellationToken, TRACE_TARGET};
 use weimocir_wire::metrics as names;
 
 use crate::app::{App, Gateway};
@@ -22,7 +23,8 @@ pub(crate) async fn count(request: Request, next: Next) -> Response {
         method @ ("GET" | "HEAD" | "POST" | "PATCH" | "DELETE" | "OPTIONS") => method.to_owned(),
         _ => "other".to_owned(),
     };
-    let response = next.run(request).await;
+    let span = tracing::info_span!(target: TRACE_TARGET, "http", method, route);
+    let response = next.run(request).instrument(span).await;
     let labels = [("method", method), ("route", route)];
     metrics::histogram!(names::HTTP_REQUEST_SECONDS, &labels).record(began.elapsed());
     let [method, route] = labels;

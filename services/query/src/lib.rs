@@ -17,7 +17,7 @@ use weimocir_runtime::{
     Asked, Bus, CancellationToken, Collections, NatsArgs, Operations, OperationsArgs, Patience,
     Service, TelemetryArgs,
 };
-use weimocir_wire::{names::QUERY_SERVICE, subjects};
+use weimocir_wire::{metrics as metric_names, names::QUERY_SERVICE, subjects};
 
 use crate::search::Searcher;
 
@@ -77,6 +77,8 @@ async fn work_until(
         async move { searcher.search(request).await.map(|answer| [answer]) }
     };
     service.answer(asked, handler, &shutdown).await?;
+    // because: a metric that has not been there yet cannot be alarmed by
+    metrics::counter!(metric_names::PARTIAL_SEARCHES).absolute(0);
     operations.ready(&bus);
     tracing::info!("query ready");
     shutdown.cancelled().await;

@@ -212,6 +212,8 @@ impl Follower {
             }
         };
         let Some(last) = entries.last() else { return Ok(()) };
+        // because: they end when a search would see what the entries say
+        let _spans: Vec<_> = entries.iter().map(|entry| entry.span.clone()).collect();
         self.read += entries.len() as u64;
         let log_created = self.log.identity().created;
         let last = last.sequence;

@@ -7,7 +7,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let command = weimocir_store::Command::parse();
-    command.telemetry.install("info")?;
+    command.telemetry.install("info", "weimocir-store")?;
     weimocir_runtime::run(&command.operations, |operations, shutdown| {
         weimocir_store::run(command.nats, command.store, operations, shutdown)
     })

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, AckKind};
+use async_nats::{
+    HeaderMap,
+    jetstream::{self, AckKind},
+};
 use weimocir_domain::Revision;
 use weimocir_wire::{Encoding, Message, decode};
 
@@ -52,6 +55,10 @@ impl Delivery {
 
     pub fn subject(&self) -> &str {
         self.message.subject.as_str()
+    }
+
+    pub(crate) fn headers(&self) -> Option<&HeaderMap> {
+        self.message.headers.as_ref()
     }
 
     pub fn payload(&self) -> &[u8] {

@@ -18,6 +18,7 @@ mod shutdown;
 mod status;
 mod submit;
 mod telemetry;
+mod trace;
 mod worker;
 
 pub use collections::{CollectionError, Collections};
@@ -32,6 +33,7 @@ pub use serve::{Asked, Service};
 pub use shutdown::{on_signal, run};
 pub use status::{Backlog, WorkerInfo};
 pub use submit::SubmitError;
-pub use telemetry::{LogFormat, TelemetryArgs};
+pub use telemetry::{LogFormat, TelemetryArgs, TelemetryError};
 pub use tokio_util::sync::CancellationToken;
+pub use trace::TARGET as TRACE_TARGET;
 pub use worker::{Pull, work};

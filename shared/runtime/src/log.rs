@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::{
     consumer::{DeliverPolicy, pull},
     context::PublishErrorKind,
@@ -13,11 +14,13 @@ use async_nats::jetstream::{
     stream::{DirectGetErrorKind, Stream},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture};
+use time::OffsetDateTime;
 use tokio::time::timeout;
+use tracing::Span;
 use weimocir_domain::{Collection, ImageId, Revision, Shard};
 use weimocir_wire::{Encoding, Message, encode, names, peek, subjects};
 
-use crate::{Bus, BusError, SubmitError};
+use crate::{Bus, BusError, SubmitError, trace};
 
 /// Looks, of half a second each, after which an idle reader compares its place with the log's end.
 const STALL: u32 = 4;
@@ -34,6 +37,8 @@ pub struct LogEntry {
     pub sequence: u64,
     pub subject: String,
     pub payload: Vec<u8>,
+    /// What is done with the entry, for whoever traces its image.
+    pub span: Span,
 }
 
 /// A reader's place in a shard's log.
@@ -145,7 +150,8 @@ impl ShardLog {
             let info = message.info().map_err(|e| failed(e.to_string()))?;
             let (sequence, pending) = (info.stream_sequence, info.pending);
             let (subject, payload) = (message.subject.to_string(), message.payload.to_vec());
-            entries.push(LogEntry { sequence, subject, payload });
+            let span = span_of(info.published, message.headers.as_ref());
+            entries.push(LogEntry { sequence, subject, payload, span });
             (self.position, self.pending) = (sequence, pending);
             next = if entries.len() < limit { messages.next().now_or_never() } else { None };
         }
@@ -166,6 +172,19 @@ impl ShardLog {
         self.pending = consumer.cached_info().num_pending;
         consumer.messages().await.map_err(|e| failed(e.to_string()))
     }
+}
+
+/// How old an entry may be for anybody to trace it still.
+// because: a store that reads the whole log again is no news about any image
+const TRACED: Duration = Duration::from_secs(60);
+
+fn span_of(published: OffsetDateTime, headers: Option<&HeaderMap>) -> Span {
+    if headers.is_none() || OffsetDateTime::now_utc() - published > TRACED {
+        return Span::none();
+    }
+    let span = tracing::info_span!(target: trace::TARGET, "store");
+    trace::adopt(&span, headers);
+    span
 }
 
 /// The last word on a subject of the log.
@@ -206,7 +225,7 @@ impl Bus {
         // because: most parts are the first of their subject, and need no look at it
         let mut last = 0;
         loop {
-            let message = PublishMessage::build()
+            let message = trace::traced(PublishMessage::build())
                 .payload(payload.clone())
                 .expected_last_subject_sequence(last);
             let published = match self.jetstream.send_publish(subject.clone(), message).await {

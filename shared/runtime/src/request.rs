@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::{Message as NatsMessage, RequestErrorKind, StatusCode, Subscriber};
+use async_nats::{HeaderMap, Message as NatsMessage, RequestErrorKind, StatusCode, Subscriber};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::time::{Instant, timeout_at};
 use weimocir_wire::{
@@ -10,7 +10,7 @@ use weimocir_wire::{
     search::{Refusal, RefusalCode, Refused},
 };
 
-use crate::{Bus, serve::content_type};
+use crate::{Bus, serve::content_type, trace};
 
 impl Bus {
     /// Asks on `subject` and waits for the one answer.
@@ -36,7 +36,7 @@ impl Bus {
     ) -> BoxFuture<'a, Result<NatsMessage, Refusal>> {
         let request = async_nats::Request::new()
             .payload(payload)
-            .headers(content_type(Encoding::MessagePack))
+            .headers(question_headers())
             .timeout(Some(within));
         let asking = self.client.send_request(subject.to_owned(), request);
         let refusal = move |answer: Result<_, async_nats::RequestError>| match answer {
@@ -62,7 +62,7 @@ impl Bus {
             let inbox = self.client.new_inbox();
             let replies = self.client.subscribe(inbox.clone()).await;
             let replies = replies.map_err(|e| unavailable(e.to_string()))?;
-            let headers = content_type(Encoding::MessagePack);
+            let headers = question_headers();
             self.client
                 .publish_with_reply_and_headers(subject.to_owned(), inbox, headers, payload)
                 .await
@@ -85,6 +85,12 @@ impl Bus {
         }
         Ok(payload.into())
     }
+}
+
+fn question_headers() -> HeaderMap {
+    let mut headers = content_type(Encoding::MessagePack);
+    trace::inject(&mut headers);
+    headers
 }
 
 /// The pieces of an answer, as they come.

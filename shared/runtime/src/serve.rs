@@ -20,13 +20,14 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use weimocir_wire::{
     Encoding, Message, WireError, decode, encode, metrics as names,
     names::{CONTENT_JSON, CONTENT_MESSAGE_PACK, CONTENT_TYPE},
     search::{Refusal, RefusalCode, Refused},
 };
 
-use crate::{Bus, BusError};
+use crate::{Bus, BusError, trace};
 
 /// A worker's face on the service API. It owns the tasks that answer.
 pub struct Service {
@@ -197,11 +198,14 @@ impl Answerer {
     async fn answer(self, question: async_nats::Message) {
         let Some(reply) = question.reply else { return };
         let began = Instant::now();
+        let [(_, service), (_, asked)] = self.labels;
+        let span = tracing::info_span!(target: trace::TARGET, "answer", service, question = asked);
+        trace::adopt(&span, question.headers.as_ref());
         let content_type = question.headers.as_ref().and_then(|h| h.get(CONTENT_TYPE));
         let encoding = Encoding::of(content_type.map(|value| value.as_str()), &question.payload);
         let answer = match self.limit.try_acquire_owned() {
             Err(_) => Err(Refusal::new(RefusalCode::Busy, "too many requests wait; try again")),
-            Ok(_permit) => (self.handler)(question.payload, encoding).await,
+            Ok(_permit) => (self.handler)(question.payload, encoding).instrument(span).await,
         };
         let sent = match answer {
             Ok(pieces) => send(&self.bus, &reply, encoding, pieces).await,

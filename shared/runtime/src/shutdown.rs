@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{Operations, OperationsArgs, OperationsError};
+use crate::{Operations, OperationsArgs, OperationsError, trace};
 
 /// How long a worker may take to finish after it was told to stop.
 // because: below the 30 seconds that Kubernetes grants by default
@@ -57,11 +57,13 @@ where
         outcome = &mut running => return outcome,
         () = shutdown.cancelled() => operations.stopping(),
     }
-    match tokio::time::timeout(DRAIN, running).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            tracing::warn!("not finished in time; leaving");
-            Ok(())
-        }
+    let outcome = tokio::time::timeout(DRAIN, running).await.unwrap_or_else(|_| {
+        tracing::warn!("not finished in time; leaving");
+        Ok(())
+    });
+    // because: the exporter's own thread blocks while it sends
+    if let Err(error) = tokio::task::spawn_blocking(trace::finish).await {
+        tracing::warn!(%error, "the last spans are lost");
     }
+    outcome
 }

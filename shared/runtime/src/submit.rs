@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::{
+    context::{PublishAckFuture, PublishError, PublishErrorKind},
+    message::PublishMessage,
+};
 use futures::FutureExt;
 use tokio::time::{Instant, sleep};
 use weimocir_domain::Revision;
 use weimocir_wire::{Encoding, Message, WireError, encode};
 
-use crate::Bus;
+use crate::{Bus, trace};
 
 /// How long a publisher waits for a server that changes its leader, restarts, or has a full queue.
 // because: a killed stream leader in a cluster of three costs 5 to 7 seconds
@@ -46,6 +49,16 @@ impl Bus {
         self.submit_bytes(subject, payload.into()).boxed().await
     }
 
+    /// Publishes with the current span's context, if there is one to tell.
+    async fn publish(
+        &self,
+        subject: &str,
+        payload: bytes::Bytes,
+    ) -> Result<PublishAckFuture, PublishError> {
+        let message = trace::traced(PublishMessage::build().payload(payload));
+        self.jetstream.send_publish(subject.to_owned(), message).await
+    }
+
     async fn submit_bytes(
         &self,
         subject: &str,
@@ -55,7 +68,7 @@ impl Bus {
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(50);
         loop {
-            let error = match self.jetstream.publish(subject.to_owned(), payload.clone()).await {
+            let error = match self.publish(subject, payload.clone()).await {
                 Err(error) => error,
                 Ok(ack) => match ack.await {
                     Ok(ack) => return Ok(Revision(ack.sequence)),
@@ -95,11 +108,11 @@ impl Bus {
 }
 
 /// The server's refusal carries its error code in the source's text alone.
-fn is_full(error: &async_nats::jetstream::context::PublishError) -> bool {
+fn is_full(error: &PublishError) -> bool {
     error.kind() == PublishErrorKind::Other && reason(error).contains("maximum messages exceeded")
 }
 
-fn reason(error: &async_nats::jetstream::context::PublishError) -> String {
+fn reason(error: &PublishError) -> String {
     use std::error::Error;
     match error.source() {
         Some(source) => format!("{error}: {source}"),

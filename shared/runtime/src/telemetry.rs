@@ -1,8 +1,13 @@
-//! Logs: to standard error, as text for people or JSON for machines.
+//! What a process says of itself: logs to standard error, as text for people or JSON for machines,
+//! and spans to an OTLP receiver.
 
 use std::{io::IsTerminal, str::FromStr};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+use crate::trace;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct TelemetryArgs {
@@ -12,6 +17,9 @@ pub struct TelemetryArgs {
     /// How to log
     #[arg(long, env = "WEIMOCIR_LOG_FORMAT", default_value = "text", global = true)]
     pub log_format: LogFormat,
+    /// Send traces to the OTLP receiver (HTTP) at this address, such as http://127.0.0.1:4318
+    #[arg(long, env = "WEIMOCIR_OTLP", value_name = "URL", global = true)]
+    pub otlp: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -20,27 +28,47 @@ pub enum LogFormat {
     Json,
 }
 
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error("cannot read the log filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    #[error("cannot send traces to {url} (--otlp): {cause}")]
+    Otlp { url: String, cause: opentelemetry_otlp::ExporterBuildError },
+}
+
 impl TelemetryArgs {
     /// Installs the subscriber of this process, with a filter for when none was given. A second
-    /// call changes nothing.
+    /// call changes nothing. `service` is what traces call the process.
     ///
     /// # Errors
-    /// A filter that cannot be read.
-    pub fn install(&self, default: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
-        // because: the client's own info lines repeat what the workers say
+    /// A filter or an address that cannot be read.
+    pub fn install(&self, default: &str, service: &'static str) -> Result<(), TelemetryError> {
+        // because: the clients' own info lines repeat what the workers say, and spans are for traces
         let filter = EnvFilter::from_str(&format!(
-            "async_nats=warn,{}",
-            self.log.as_deref().unwrap_or(default)
+            "async_nats=warn,opentelemetry_sdk=warn,{},{}=off",
+            self.log.as_deref().unwrap_or(default),
+            trace::TARGET
         ))?;
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        let log = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false);
-        let installed = match self.log_format {
-            LogFormat::Text => builder.try_init(),
-            LogFormat::Json => builder.json().try_init(),
+        let log = match self.log_format {
+            LogFormat::Text => log.boxed(),
+            LogFormat::Json => log.json().boxed(),
         };
+        let spans = self.otlp.as_ref().map(|url| {
+            let tracer = trace::start(url, service);
+            let tracer =
+                tracer.map_err(|cause| TelemetryError::Otlp { url: url.clone(), cause })?;
+            let only_ours = Targets::new().with_target(trace::TARGET, tracing::Level::INFO);
+            let spans = tracing_opentelemetry::layer().with_tracer(tracer);
+            Ok::<_, TelemetryError>(spans.with_filter(only_ours))
+        });
+        let installed = tracing_subscriber::registry()
+            .with(spans.transpose()?)
+            .with(log.with_filter(filter))
+            .try_init();
         if installed.is_err() {
             tracing::debug!("another subscriber is installed already");
         }

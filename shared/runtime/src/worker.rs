@@ -11,10 +11,11 @@ use tokio::{
     time::{Instant, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use weimocir_wire::metrics as names;
 
-use crate::{Bus, BusError, Delivery, Failure};
+use crate::{Bus, BusError, Delivery, Failure, trace};
 
 /// After this many deliveries a message is dead, whether it failed or took its worker with it.
 pub(crate) const MAX_ATTEMPTS: u64 = 6;
@@ -179,7 +180,10 @@ impl Task {
                 delivery.attempts() - 1
             )))
         } else {
-            self.while_alive(&delivery, handler(delivery.clone())).await
+            let span = tracing::info_span!(target: trace::TARGET, "work", step = self.step);
+            trace::adopt(&span, delivery.headers());
+            let handling = handler(delivery.clone()).instrument(span).boxed();
+            self.while_alive(&delivery, handling).await
         };
         drop(permit);
         in_work.decrement(1);
