@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context;
 use weimocir_domain::{ImageId, Revision};
+use weimocir_fetch::{FetchArgs, FetchError, Fetcher};
 use weimocir_runtime::{Bus, PictureError, Pictures, SubmitError};
 use weimocir_wire::{
     Message,
@@ -39,6 +40,7 @@ pub(crate) struct Feed {
     force: bool,
     make_captions: bool,
     max_bytes: u64,
+    fetcher: Fetcher,
 }
 
 /// A picture's metadata may have so many bytes as JSON.
@@ -69,6 +71,10 @@ impl Feed {
             force: args.force,
             make_captions: !args.no_captions,
             max_bytes: args.max_bytes,
+            fetcher: Fetcher::new(&FetchArgs {
+                url_max_bytes: args.fetch.url_max_bytes.min(args.max_bytes),
+                ..args.fetch.clone()
+            }),
         }
     }
 
@@ -266,7 +272,10 @@ impl Feed {
             Content::Bytes(bytes) => bytes,
             Content::Unreadable(reason) => return Err(reason),
             Content::File(path) => blocking(move || read_file(&path, limit)).await?,
-            Content::Url(url) => blocking(move || fetch(&url, limit)).await?,
+            Content::Url(url) => match self.fetcher.get(&url).await {
+                Err(FetchError::TooLarge(most)) if most == limit => return Err(too_large(limit)),
+                fetched => fetched.map_err(|e| e.to_string())?,
+            },
         };
         if bytes.is_empty() {
             return Err("the file is empty".into());
@@ -290,23 +299,6 @@ fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| format!("cannot be read: {e}"))?;
     Ok(bytes)
-}
-
-/// How long a picture may take to come over the network.
-const FETCH: Duration = Duration::from_secs(30);
-
-fn fetch(url: &str, limit: u64) -> Result<Vec<u8>, String> {
-    if !(url.starts_with("http://") || url.starts_with("https://")) {
-        return Err("only http and https addresses are fetched".into());
-    }
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(FETCH)).build().into();
-    let mut response = agent.get(url).call().map_err(|e| format!("cannot be fetched: {e}"))?;
-    let body = response.body_mut().with_config().limit(limit + 1);
-    body.read_to_vec().map_err(|error| match error {
-        ureq::Error::BodyExceedsLimit(_) => too_large(limit),
-        error => format!("cannot be fetched: {error}"),
-    })
 }
 
 pub(super) fn too_large(limit: u64) -> String {

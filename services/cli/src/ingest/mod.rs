@@ -16,6 +16,7 @@ use anyhow::Context;
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use weimocir_domain::{FieldDeclaration, FieldKinds};
+use weimocir_fetch::FetchArgs;
 use weimocir_runtime::{Bus, Collections, DeadLetters, Pictures};
 
 use crate::{Done, Shared};
@@ -61,6 +62,8 @@ pub struct IngestArgs {
     /// Pictures larger than this are refused, in bytes
     #[arg(long, default_value_t = 32 << 20, value_name = "BYTES")]
     pub max_bytes: u64,
+    #[command(flatten)]
+    pub fetch: FetchArgs,
 }
 
 impl IngestArgs {
@@ -78,6 +81,7 @@ impl IngestArgs {
             shards: 1,
             jobs: 32,
             max_bytes: 32 << 20,
+            fetch: FetchArgs::default(),
         }
     }
 }
