@@ -326,6 +326,15 @@ async fn what_is_wrong_with_a_request_is_said() -> anyhow::Result<()> {
         .form(images, &[("image", Some("a"), &vec![0; 100_001])])
         .await?
         .problem(413, "too_large")?;
+    for (url, why) in [
+        ("http://127.0.0.1:1/a.png", "127.0.0.1"),
+        ("http://169.254.169.254/latest", "169.254.169.254"),
+        ("file:///etc/passwd", "http"),
+    ] {
+        let told = ready.post(images, json!({ "url": url })).await?.problem(422, "invalid")?;
+        assert!(told.contains(why), "{told}");
+    }
+    ready.post(images, json!({ "image": "", "url": "http://a" })).await?.problem(422, "invalid")?;
     let form = [("content-type", "multipart/form-data; boundary=edge")];
     let torn = b"--edge\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\nhalf".to_vec();
     ready.send("POST", images, &form, torn).await?.problem(400, "invalid")?;

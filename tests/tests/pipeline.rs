@@ -269,11 +269,22 @@ async fn addresses_of_a_list_are_fetched_and_what_is_wrong_is_named() -> anyhow:
         r#"{"url": "ftp://127.0.0.1/a.png"}"#.to_owned(),
         r#"{"path": "nowhere.png"}"#.to_owned(),
         r#"{"shop": "x"}"#.to_owned(),
+        r#"{"url": "http://169.254.169.254/latest/meta-data"}"#.to_owned(),
     ];
     let list = folder.join("list.jsonl");
     std::fs::write(&list, lines.join("\n"))?;
     let list = list.display().to_string();
-    let outcome = pipeline.weimocir(&["ingest", &list, "--wait", "--json"]).await?;
+    let ingest = ["ingest", &list, "--wait", "--json"];
+    let outcome = pipeline.weimocir(&ingest).await?;
+    let summary = outcome.json_of_any()?;
+    assert_eq!((outcome.code, &summary["searchable"]), (3, &0.into()), "{summary}");
+    let refused = summary["refused"].to_string();
+    for why in ["127.0.0.1, which is loopback", "169.254.169.254, which is link-local"] {
+        assert!(refused.contains(why), "{why} is not in {refused}");
+    }
+
+    let allowed = [&ingest[..], &["--allow-private-urls", "--url-timeout", "2"]].concat();
+    let outcome = pipeline.weimocir(&allowed).await?;
     let summary = outcome.json_of_any()?;
     assert_eq!((outcome.code, &summary["searchable"]), (3, &1.into()), "{summary}");
     let refused = summary["refused"].to_string();
@@ -281,8 +292,7 @@ async fn addresses_of_a_list_are_fetched_and_what_is_wrong_is_named() -> anyhow:
         assert!(refused.contains(why), "{why} is not in {refused}");
     }
 
-    let small =
-        ["ingest", &list, "--wait", "--json", "--max-bytes", "100", "--collection", "small"];
+    let small = [&allowed[..], &["--max-bytes", "100", "--collection", "small"]].concat();
     let refused = pipeline.weimocir(&small).await?.json_of_any()?["refused"].to_string();
     assert!(refused.contains("larger than 100 bytes"), "{refused}");
     Ok(())

@@ -25,6 +25,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 use weimocir_client::Gallery;
 use weimocir_domain::Collection;
+use weimocir_fetch::{FetchArgs, Fetcher};
 use weimocir_runtime::{
     Bus, BusError, CancellationToken, CollectionError, Collections, DeadLetters, Operations,
     Pictures,
@@ -51,6 +52,7 @@ pub(crate) struct Gateway {
     pub searches: Semaphore,
     pub uploads: Arc<Semaphore>,
     pub thumbnails: Thumbnails,
+    pub fetcher: Fetcher,
     pub args: GatewayArgs,
     /// The end: streams that would go on are closed.
     pub shutdown: CancellationToken,
@@ -73,6 +75,10 @@ impl Gateway {
             searches: Semaphore::new(usize::from(args.searches)),
             uploads: Arc::new(Semaphore::new(usize::from(args.uploads))),
             thumbnails: Thumbnails::default(),
+            fetcher: Fetcher::new(&FetchArgs {
+                url_max_bytes: args.fetch.url_max_bytes.min(args.max_bytes),
+                ..args.fetch.clone()
+            }),
             bus,
             args,
             shutdown,

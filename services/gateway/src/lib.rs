@@ -23,6 +23,7 @@ use anyhow::Context;
 use axum::http::HeaderValue;
 use futures::{FutureExt, future::BoxFuture};
 use tokio::net::TcpListener;
+use weimocir_fetch::FetchArgs;
 use weimocir_runtime::{
     Bus, CancellationToken, NatsArgs, Operations, OperationsArgs, Patience, TelemetryArgs,
     collect_metrics,
@@ -80,6 +81,8 @@ pub struct GatewayArgs {
     #[arg(long = "http-shards", env = "WEIMOCIR_HTTP_SHARDS", default_value_t = 1, value_name = "N",
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub shards: u16,
+    #[command(flatten)]
+    pub fetch: FetchArgs,
 }
 
 /// Runs until `shutdown`, then answers the requests begun.

@@ -46,7 +46,7 @@ impl Fleet {
         let args: &[&str] = match kind {
             Kind::Encode => &["--encode-ack-wait", ACK_WAIT],
             Kind::Caption => &["--caption-ack-wait", ACK_WAIT],
-            Kind::Store | Kind::Query => &[],
+            Kind::Store | Kind::Query | Kind::Gateway => &[],
         };
         let worker = self.pipeline.start_with(kind, args, &self.environment)?;
         self.workers.push(worker);

@@ -5,14 +5,15 @@ use std::{
     io::Read,
     path::Path,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use weimocir_client::{Gallery, Outcome, Submission, Submitter, too_large};
 use weimocir_domain::ImageId;
+use weimocir_fetch::{FetchArgs, FetchError, Fetcher};
 use weimocir_wire::work::Metadata;
 
 use super::{
+    IngestArgs,
     report::Taken,
     sources::{Content, Item},
     tables::Tables,
@@ -25,11 +26,15 @@ pub(crate) struct Feed {
     /// Pictures of this run, so that the same file twice is submitted once.
     taken: Mutex<HashSet<ImageId>>,
     max_bytes: u64,
+    fetcher: Fetcher,
 }
 
 impl Feed {
-    pub(crate) fn new(submitter: Submitter, max_bytes: u64, tables: Tables) -> Self {
-        Self { submitter, tables, taken: Mutex::default(), max_bytes }
+    pub(crate) fn new(submitter: Submitter, args: &IngestArgs, tables: Tables) -> Self {
+        let url_max_bytes = args.fetch.url_max_bytes.min(args.max_bytes);
+        let fetcher = Fetcher::new(&FetchArgs { url_max_bytes, ..args.fetch.clone() });
+        let (taken, max_bytes) = (Mutex::default(), args.max_bytes);
+        Self { submitter, tables, taken, max_bytes, fetcher }
     }
 
     pub(crate) fn gallery(&self) -> &Gallery {
@@ -67,7 +72,10 @@ impl Feed {
             Content::Bytes(bytes) => Ok(bytes),
             Content::Unreadable(reason) => Err(reason),
             Content::File(path) => blocking(move || read_file(&path, limit)).await,
-            Content::Url(url) => blocking(move || fetch(&url, limit)).await,
+            Content::Url(url) => self.fetcher.get(&url).await.map_err(|error| match error {
+                FetchError::TooLarge(most) if most == limit => too_large(limit),
+                error => error.to_string(),
+            }),
         }
     }
 }
@@ -83,21 +91,4 @@ fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| format!("cannot be read: {e}"))?;
     Ok(bytes)
-}
-
-/// How long a picture may take to come over the network.
-const FETCH: Duration = Duration::from_secs(30);
-
-fn fetch(url: &str, limit: u64) -> Result<Vec<u8>, String> {
-    if !(url.starts_with("http://") || url.starts_with("https://")) {
-        return Err("only http and https addresses are fetched".into());
-    }
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(FETCH)).build().into();
-    let mut response = agent.get(url).call().map_err(|e| format!("cannot be fetched: {e}"))?;
-    let body = response.body_mut().with_config().limit(limit + 1);
-    body.read_to_vec().map_err(|error| match error {
-        ureq::Error::BodyExceedsLimit(_) => too_large(limit),
-        error => format!("cannot be fetched: {error}"),
-    })
 }

@@ -17,6 +17,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use weimocir_client::{Gallery, SubmitOptions, Submitter};
 use weimocir_domain::{FieldDeclaration, FieldKinds};
+use weimocir_fetch::FetchArgs;
 use weimocir_runtime::{Bus, Collections, DeadLetters, Pictures};
 
 use crate::{Done, Shared};
@@ -62,6 +63,8 @@ pub struct IngestArgs {
     /// Pictures larger than this are refused, in bytes
     #[arg(long, default_value_t = 32 << 20, value_name = "BYTES")]
     pub max_bytes: u64,
+    #[command(flatten)]
+    pub fetch: FetchArgs,
 }
 
 impl IngestArgs {
@@ -79,6 +82,7 @@ impl IngestArgs {
             shards: 1,
             jobs: 32,
             max_bytes: 32 << 20,
+            fetch: FetchArgs::default(),
         }
     }
 }
@@ -122,7 +126,7 @@ pub(crate) async fn ingest(
     };
     let gallery = Gallery::new(bus, collection);
     let submitter = Submitter::new(gallery, Pictures::open(bus).await?, options);
-    let feed = Feed::new(submitter, args.max_bytes, tables);
+    let feed = Feed::new(submitter, args, tables);
     let mut summary = Summary::default();
     // because: a file that changes while the first round runs must come again
     let watched = args.watch.then(|| Watched::new(&places));

@@ -30,7 +30,9 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewImage {
     /// The file, in base64.
-    image: Blob,
+    image: Option<Blob>,
+    /// Where it is to be fetched from, in place of `image`: an http or https address.
+    url: Option<String>,
     /// Where it came from: a path or address.
     source: Option<String>,
     /// What else is known of it; what the collection declares can be filtered by.
@@ -120,13 +122,13 @@ pub(crate) async fn submit(
     match kind {
         Kind::Json => {
             let Json(new) = Json::<NewImage>::from_request(request, &()).await?;
-            answer(vec![take(&submitter, new.into()).await?])
+            answer(vec![take_new(&app, &submitter, new).await?])
         }
         Kind::Form => {
             let form = Multipart::from_request(request, &()).await?;
             answer(from_form(&app, &submitter, form).await?)
         }
-        Kind::Lines => Ok(from_lines(&app, submitter, request.into_body(), permit)),
+        Kind::Lines => Ok(from_lines(app, submitter, request.into_body(), permit)),
     }
 }
 
@@ -173,11 +175,25 @@ async fn take(submitter: &Submitter, new: Submission) -> Result<Submitted, Submi
     Ok(Submitted { source, id: Some(image), outcome, reason })
 }
 
-impl From<NewImage> for Submission {
-    fn from(new: NewImage) -> Self {
-        let NewImage { image: Blob(bytes), source, metadata, captions } = new;
-        let source = source.unwrap_or_else(|| "upload".to_owned());
-        Self { source, bytes, captions, metadata }
+/// A picture that is sent or named: fetched first, if it is named.
+async fn take_new(
+    app: &Gateway,
+    submitter: &Submitter,
+    new: NewImage,
+) -> Result<Submitted, SubmissionError> {
+    let NewImage { image, url, source, metadata, captions } = new;
+    let source = source.or_else(|| url.clone()).unwrap_or_else(|| "upload".to_owned());
+    let fetched = match (image, url) {
+        (Some(Blob(bytes)), None) => Ok(bytes),
+        (None, Some(url)) => app.fetcher.get(&url).await.map_err(|e| e.to_string()),
+        _ => Err("one of `image` and `url` is needed".to_owned()),
+    };
+    match fetched {
+        Ok(bytes) => take(submitter, Submission { source, bytes, captions, metadata }).await,
+        Err(reason) => {
+            let outcome = Verdict::Refused;
+            Ok(Submitted { source, id: None, outcome, reason: Some(reason) })
+        }
     }
 }
 
@@ -228,7 +244,7 @@ async fn from_form(
 
 /// Answers line by line while the body still comes.
 fn from_lines(
-    app: &Gateway,
+    app: App,
     submitter: Submitter,
     body: Body,
     permit: OwnedSemaphorePermit,
@@ -238,8 +254,8 @@ fn from_lines(
     let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
     let lines = FramedRead::new(reader, LinesCodec::new_with_max_length(longest));
     let outcomes = lines.enumerate().map(move |(at, line)| {
-        let submitter = submitter.clone();
-        async move { from_line(&submitter, at + 1, line).await }
+        let (app, submitter) = (app.clone(), submitter.clone());
+        async move { from_line(&app, &submitter, at + 1, line).await }
     });
     let answers = outcomes.buffered(AT_ONCE).filter_map(|outcome| async { outcome });
     let answers = answers.map(move |outcome| {
@@ -254,6 +270,7 @@ fn from_lines(
 
 /// Nothing of an empty line.
 async fn from_line(
+    app: &Gateway,
     submitter: &Submitter,
     at: usize,
     line: Result<String, LinesCodecError>,
@@ -273,7 +290,7 @@ async fn from_line(
         Ok(new) => new,
         Err(error) => return Some(refused(error.to_string())),
     };
-    Some(match take(submitter, new.into()).await {
+    Some(match take_new(app, submitter, new).await {
         Ok(submitted) => submitted,
         Err(error) => refused(format!("not taken now, send it again: {error}")),
     })
