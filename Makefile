@@ -105,6 +105,30 @@ check-cuda: cargo .build/cuda.done ## Build the workers for GPUs, without a GPU 
 	@time cargo build --release --locked --target-dir target/cuda --features cuda \
 	    --package weimocir-encode --package weimocir-caption --package weimocir-cli
 
+# Stands for tests/browser's own tools.
+tests/browser/node_modules/.package-lock.json: tests/browser/package-lock.json
+	@command -v npm >/dev/null || { echo "Node 20 with npm is needed: see https://nodejs.org" >&2; exit 1; }
+	@npm --prefix tests/browser ci --no-fund --no-audit
+
+.PHONY: test-browser
+test-browser: tests/browser/node_modules/.package-lock.json .build/nats.done build ## Use the search page in Chromium, alone and against a whole pipeline
+	@npm --prefix tests/browser test
+	@tests/with-gallery npm --prefix tests/browser run browser
+
+.PHONY: screenshots
+screenshots: tests/browser/node_modules/.package-lock.json .build/nats.done build ## Draw the README's pictures of the search page
+	@tests/with-gallery npm --prefix tests/browser run screenshots
+
+# Python with what tests/http.txt names.
+.build/http-python: tests/http.txt
+	@mkdir -p .build
+	@python3 -m venv .build/http && .build/http/bin/pip install --quiet --requirement tests/http.txt && touch $@
+
+.PHONY: test-http
+test-http: .build/http-python .build/nats.done build ## Check the HTTP interface against its own description (schemathesis)
+	@tests/with-gallery bash -c 'curl -sf "$$BASE_URL/v1/openapi.json" | .build/http/bin/openapi-spec-validator - && \
+	    .build/http/bin/schemathesis run "$$BASE_URL/v1/openapi.json" --max-examples 100 --exclude-checks positive_data_acceptance'
+
 .PHONY: bench-pipeline
 bench-pipeline: .build/nats.done build ## Measure throughput and latency of the whole pipeline
 	@target/release/bench-pipeline

@@ -97,6 +97,8 @@ async fn every_query_asks_for_what_the_workers_expose() -> anyhow::Result<()> {
     pipeline.weimocir(&["ingest", &folder, "--wait", "--json"]).await?.json()?;
     pipeline.weimocir(&["search", "a green shirt", "--json"]).await?.json()?;
 
+    let gateway = addresses.last().context("no gateway")?;
+    get(format!("{gateway}/v1/collections")).await?;
     let queries = queries()?;
     let exposed = async || {
         let mut exposed = Exposed::new();

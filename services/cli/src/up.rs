@@ -167,3 +167,20 @@ impl UpArgs {
         Ok(up)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_workers_call_an_argument_the_same() {
+        let up = UpArgs::below(Path::new("folder")).unwrap();
+        assert!(up.no_gateway);
+        let command = <UpArgs as clap::Args>::augment_args(clap::Command::new("up"));
+        let mut ids: Vec<_> = command.get_arguments().map(|argument| argument.get_id()).collect();
+        ids.sort_unstable();
+        let count = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+    }
+}

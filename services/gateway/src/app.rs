@@ -72,11 +72,11 @@ impl Gateway {
             pictures: Pictures::open(&bus).await?,
             letters: DeadLetters::open(&bus).await?,
             access: Access::new(&args, keys),
-            searches: Semaphore::new(usize::from(args.searches)),
-            uploads: Arc::new(Semaphore::new(usize::from(args.uploads))),
+            searches: Semaphore::new(usize::from(args.http_searches)),
+            uploads: Arc::new(Semaphore::new(usize::from(args.http_uploads))),
             thumbnails: Thumbnails::default(),
             fetcher: Fetcher::new(&FetchArgs {
-                url_max_bytes: args.fetch.url_max_bytes.min(args.max_bytes),
+                url_max_bytes: args.fetch.url_max_bytes.min(args.http_max_bytes),
                 ..args.fetch.clone()
             }),
             bus,
@@ -104,6 +104,7 @@ impl Gateway {
         (name = "images", description = "Put images in, look at them, take them out"),
         (name = "collections", description = "Galleries, and how the pipeline does")
     ),
+    components(schemas(events::ImageEvent, events::StatusEvent)),
     modifiers(&Bearer)
 )]
 struct Description;

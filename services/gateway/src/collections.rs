@@ -110,7 +110,7 @@ pub(crate) async fn declare(
         .iter()
         .try_for_each(|(field, kind)| checked.declare(field, kind))
         .map_err(Problem::invalid)?;
-    app.collections.ensure(&name, app.args.shards).await?;
+    app.collections.ensure(&name, app.args.http_shards).await?;
     let record = app.collections.declare(&name, &checked).await?;
     Ok(axum::Json(view(&app, record).await))
 }

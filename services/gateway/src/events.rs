@@ -35,6 +35,16 @@ pub(crate) enum Stage {
     Failed,
 }
 
+/// A server-sent event.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what the stream's own format says")]
+pub(crate) struct StreamedEvent {
+    /// `image`, `status` or `done`.
+    event: String,
+    /// As JSON: an `ImageEvent`, a `StatusEvent`, or nothing.
+    data: String,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ImageEvent {
     id: ImageId,
@@ -74,7 +84,7 @@ const EARLIER_LETTERS: u64 = 1_000;
         ("id" = Vec<ImageId>, Query, description = "Images to follow, 1,000 at most; `image` events tell their states, and `done` the end. Without any, `status` events alone are sent, about one a second while something changes")
     ),
     responses(
-        (status = 200, description = "Events `image`, `status` and `done`", content((ImageEvent = "text/event-stream"))),
+        (status = 200, description = "Events `image`, `status` and `done`", content((StreamedEvent = "text/event-stream"))),
         (status = 400, description = "An id that is none", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such collection", body = Problem, content_type = "application/problem+json"),

@@ -66,21 +66,21 @@ pub struct GatewayArgs {
     #[arg(long, env = "WEIMOCIR_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<HeaderValue>,
     /// Pictures larger than this are refused, in bytes
-    #[arg(long = "http-max-bytes", env = "WEIMOCIR_HTTP_MAX_BYTES", default_value_t = 32 << 20, value_name = "BYTES")]
-    pub max_bytes: u64,
+    #[arg(long, env = "WEIMOCIR_HTTP_MAX_BYTES", default_value_t = 32 << 20, value_name = "BYTES")]
+    pub http_max_bytes: u64,
     /// Searches asked of the pipeline at the same time; more wait for as long as they may take
     // because: as many as one query worker answers at once
-    #[arg(long = "http-searches", env = "WEIMOCIR_HTTP_SEARCHES", default_value_t = 48, value_name = "N",
+    #[arg(long, env = "WEIMOCIR_HTTP_SEARCHES", default_value_t = 48, value_name = "N",
         value_parser = clap::value_parser!(u16).range(1..))]
-    pub searches: u16,
+    pub http_searches: u16,
     /// Requests that bring pictures, handled at the same time; more are told to come again
-    #[arg(long = "http-uploads", env = "WEIMOCIR_HTTP_UPLOADS", default_value_t = 32, value_name = "N",
+    #[arg(long, env = "WEIMOCIR_HTTP_UPLOADS", default_value_t = 32, value_name = "N",
         value_parser = clap::value_parser!(u16).range(1..))]
-    pub uploads: u16,
+    pub http_uploads: u16,
     /// Shards of a collection that a picture makes by being the first
-    #[arg(long = "http-shards", env = "WEIMOCIR_HTTP_SHARDS", default_value_t = 1, value_name = "N",
+    #[arg(long, env = "WEIMOCIR_HTTP_SHARDS", default_value_t = 1, value_name = "N",
         value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub shards: u16,
+    pub http_shards: u16,
     #[command(flatten)]
     pub fetch: FetchArgs,
 }

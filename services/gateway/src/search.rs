@@ -73,7 +73,7 @@ async fn form(app: &Gateway, Multipart(mut form): Multipart) -> Result<SearchReq
     while let Some(field) = form.next_field().await.map_err(extract::broken)? {
         match field.name() {
             Some("reference") => {
-                let bytes = extract::file(field, app.args.max_bytes).await?;
+                let bytes = extract::file(field, app.args.http_max_bytes).await?;
                 reference = Some(Reference::Image(Blob(bytes)));
             }
             Some("request") => search = extract::json(field).await?,

@@ -55,6 +55,11 @@ impl Features {
     }
 
     fn read(&self) -> Result<Vec<Embeddings>, String> {
+        self.read_first(usize::MAX)
+    }
+
+    /// With so many captions of each image at most.
+    fn read_first(&self, most: usize) -> Result<Vec<Embeddings>, String> {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("f.safetensors");
         let tensors = [&self.image, &self.captions, &self.modifier].map(|(shape, values)| {
@@ -69,7 +74,8 @@ impl Features {
         fs::write(&file, &bytes[..bytes.len() - self.cut]).expect("a file");
         let listing = json!({ "images": self.images, "pairs": self.pairs });
         fs::write(file.with_extension("json"), listing.to_string()).expect("a file");
-        let read = FeaturesFile::open(&file).and_then(|file| file.embeddings(&[set()]));
+        let read = FeaturesFile::open(&file)
+            .and_then(|file| file.with_captions(most).embeddings(&[set()]));
         read.map_err(|error| chain(&error))
     }
 }
@@ -157,7 +163,9 @@ fn arrays_of_numpy_are_read_in_the_order_of_their_numbers() {
     npy(&features.join("modifier.npy"), "<f4", "(2, 4)", &bytes(&modifier.1));
     let listing = json!({ "images": images, "pairs": pairs });
     fs::write(folder.path().join("f.json"), listing.to_string()).unwrap();
-    let read = || FeaturesFile::open(&features).and_then(|file| file.embeddings(&[set()]));
+    let read = || {
+        FeaturesFile::open(&features).and_then(|file| file.with_captions(most).embeddings(&[set()]))
+    };
     assert_eq!(read().unwrap(), Features::sound().read().unwrap());
 
     for (descr, shape, bytes, why) in [
@@ -240,6 +248,17 @@ fn triplets_of_ones_own_are_refused_by_line() {
         let error = jsonl::read(folder.path(), folder.path(), false).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
+}
+
+#[test]
+fn the_first_captions_count_where_a_file_has_more() {
+    let both = Features::sound();
+    let mut first = Features::sound();
+    let rows = both.captions.1.chunks(2 * DIM).flat_map(|row| &row[..DIM]);
+    first.captions = (vec![4, 1, DIM], rows.copied().collect());
+    assert_eq!(both.read_first(1), first.read());
+    assert_eq!(both.read_first(2), both.read());
+    assert_ne!(both.read_first(1), both.read());
 }
 
 fn plan(embeddings: &Embeddings, text_reference: TextReference) -> Plan {

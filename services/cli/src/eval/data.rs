@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
@@ -46,7 +47,8 @@ impl Data {
         let mut data = match args.features.as_slice() {
             [] => Self::encoded(args, sets)?,
             files => {
-                let mut data = Self::new(from_features(files, &sets)?, sets, WEIGHTS)?;
+                let mut data =
+                    Self::new(from_features(files, args.backbone.r, &sets)?, sets, WEIGHTS)?;
                 let names: Vec<String> =
                     files.iter().map(|file| file.display().to_string()).collect();
                 (data.default_is, data.made_by) = (OF_FEATURES, names.join(", "));
@@ -202,7 +204,21 @@ fn draw(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// One file for all test sets, or one for each.
-fn from_features(files: &[PathBuf], sets: &[TestSet]) -> anyhow::Result<Vec<Embeddings>> {
+fn from_features(
+    files: &[PathBuf],
+    r: NonZeroUsize,
+    sets: &[TestSet],
+) -> anyhow::Result<Vec<Embeddings>> {
+    let open = |file: &PathBuf| {
+        let features = FeaturesFile::open(file)?;
+        let (captions, file) = (features.slots(), file.display());
+        if captions > r.get() {
+            tracing::warn!(%file, captions, "more captions of each image than the {r} that count (-r): the first do");
+        } else if captions < r.get() {
+            tracing::warn!(%file, captions, "fewer captions of each image than {r} (-r)");
+        }
+        anyhow::Ok(features.with_captions(r.get()))
+    };
     let files: Vec<PathBuf> = match files {
         [one] if one.to_string_lossy().contains(CATEGORY) => {
             sets.iter().map(|set| of_category(one, set)).collect()
@@ -210,12 +226,10 @@ fn from_features(files: &[PathBuf], sets: &[TestSet]) -> anyhow::Result<Vec<Embe
         some => some.to_vec(),
     };
     match files.as_slice() {
-        [one] => Ok(FeaturesFile::open(one)?.embeddings(sets)?),
+        [one] => Ok(open(one)?.embeddings(sets)?),
         many if many.len() == sets.len() => {
             let pairs = many.iter().zip(sets.chunks(1));
-            let read = |(file, set): (&PathBuf, &[TestSet])| {
-                Ok(FeaturesFile::open(file)?.embeddings(set)?)
-            };
+            let read = |(file, set): (&PathBuf, &[TestSet])| Ok(open(file)?.embeddings(set)?);
             let read: anyhow::Result<Vec<Vec<Embeddings>>> = pairs.map(read).collect();
             Ok(read?.into_iter().flatten().collect())
         }

@@ -35,6 +35,7 @@ impl About<'_> {
     pub(super) fn write(self, results: &Results) -> anyhow::Result<PathBuf> {
         let args = self.args;
         let wording = match args.published {
+            _ if !args.features.is_empty() => "those that the features were made of",
             true => "as the published code writes them, with its quirks",
             false => "as annotated",
         };

@@ -135,14 +135,14 @@ pub(crate) async fn submit(
 async fn submitter(app: &Gateway, collection: &Collection) -> Result<Submitter, Problem> {
     let record = match app.collections.get(collection).await {
         Err(CollectionError::Unknown { .. }) => {
-            app.collections.ensure(collection, app.args.shards).await?
+            app.collections.ensure(collection, app.args.http_shards).await?
         }
         record => record?,
     };
     let options = SubmitOptions {
         force: false,
         make_captions: true,
-        max_bytes: app.args.max_bytes,
+        max_bytes: app.args.http_max_bytes,
         patient: false,
     };
     Ok(Submitter::new(Gallery::new(&app.bus, record), app.pictures.clone(), options))
@@ -213,11 +213,11 @@ async fn from_form(
             }
             Some("image") => {
                 let source = field.file_name().unwrap_or("upload").to_owned();
-                let bytes = match extract::file(field, app.args.max_bytes).await {
+                let bytes = match extract::file(field, app.args.http_max_bytes).await {
                     Ok(bytes) => bytes,
                     // because: the others of the form are no worse for it
                     Err(_) if is_late => {
-                        let reason = Some(weimocir_client::too_large(app.args.max_bytes));
+                        let reason = Some(weimocir_client::too_large(app.args.http_max_bytes));
                         let outcome = Verdict::Refused;
                         images.push(Submitted { source, id: None, outcome, reason });
                         break;
@@ -250,7 +250,7 @@ fn from_lines(
     permit: OwnedSemaphorePermit,
 ) -> Response {
     // because: base64 takes 4 bytes for 3, and the rest of a line is small
-    let longest = app.args.max_bytes as usize / 3 * 4 + (64 << 10);
+    let longest = app.args.http_max_bytes as usize / 3 * 4 + (64 << 10);
     let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
     let lines = FramedRead::new(reader, LinesCodec::new_with_max_length(longest));
     let outcomes = lines.enumerate().map(move |(at, line)| {

@@ -133,6 +133,13 @@ impl FeaturesFile {
         self.slots
     }
 
+    /// Has the first `most` captions of each image count, and no others.
+    #[must_use]
+    pub fn with_captions(mut self, most: usize) -> Self {
+        self.slots = self.slots.min(most);
+        self
+    }
+
     fn check(&self) -> Result<(), FeaturesError> {
         let others = [("modifier", Some(&self.modifier)), ("captions", self.captions.as_ref())];
         for (tensor, found) in others {
@@ -188,12 +195,19 @@ impl FeaturesFile {
             dim: self.dim,
             image: self.image.rows(&images),
             slots: self.slots,
-            captions: captions.map_or_else(Vec::new, |tensor| tensor.rows(&images)),
+            captions: captions.map_or_else(Vec::new, |tensor| self.first(tensor, &images)),
             modifier: self.modifier.rows(&modifiers),
             absent: Vec::new(),
         };
         let wrong = |source| FeaturesError::Embeddings { file: self.file.clone(), source };
         Embeddings::new(set, parts).map_err(wrong)
+    }
+
+    /// The captions that count, of some images.
+    fn first(&self, captions: &Tensor, images: &[usize]) -> Vec<f32> {
+        let all = captions.rows(images);
+        let rows = all.chunks_exact(captions.shape[1] * self.dim);
+        rows.flat_map(|row| &row[..self.slots * self.dim]).copied().collect()
     }
 
     /// The row of each triplet, by pair id or by place in the annotation.
@@ -206,6 +220,15 @@ impl FeaturesFile {
         let twice = listed.iter().zip(pairs.clone());
         let twice = twice.filter(|(pair, row)| rows.insert(**pair, *row).is_some());
         self.none_twice("pairs", twice.map(|(pair, _)| pair.to_string()).collect())?;
+        let mut sorted = listed.to_vec();
+        sorted.sort_unstable();
+        if in_order(&sorted, pairs.start)
+            && set.triplets.iter().any(|triplet| !rows.contains_key(&triplet.pair))
+        {
+            let (file, of) = (self.listing_file.clone(), set.name.clone());
+            let found = "places in another order than the annotation's".to_owned();
+            return Err(FeaturesError::Pairs { file, of, found });
+        }
         let ids: Vec<String> =
             set.triplets.iter().map(|triplet| triplet.pair.to_string()).collect();
         let wanted = ids.iter().zip(&set.triplets);
