@@ -76,6 +76,19 @@ parity: .build/peers-python build ## Compare fresh random checkpoints with the o
 test-faults: .build/nats.done build ## Try every fault 20 times on real processes, and count what is lost (half an hour)
 	@target/release/fault-suite
 
+.build/deny.done: deploy/setup/setup deploy/setup/deny.txt
+	@deploy/setup/setup deny
+	@touch $@
+
+.PHONY: deny
+deny: cargo .build/deny.done ## Check licences, sources and bans of all dependencies; advisories where github.com answers
+	@.build/deny/bin/cargo-deny check licenses bans sources
+	@if git ls-remote --quiet https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; then \
+	    .build/deny/bin/cargo-deny check advisories; \
+	else \
+	    echo "advisories not checked: the database at github.com cannot be reached"; \
+	fi
+
 .PHONY: lint
 lint: cargo ## Check format and lints
 	@cargo fmt --all --check

@@ -2,9 +2,10 @@
 //! pipeline stand on.
 
 pub mod faults;
+pub mod hostile;
 pub mod mixture;
 mod pictures;
 mod pipeline;
 
 pub use pictures::render;
-pub use pipeline::{Kind, Outcome, Pipeline, Worker, pinned, until};
+pub use pipeline::{Kind, Outcome, Pipeline, Role, Worker, pinned, until};

@@ -52,6 +52,46 @@ pub struct Pipeline {
     server: Mutex<Option<NatsServer>>,
     url: String,
     folder: TempDir,
+    /// Whether each program gets the key of its role.
+    keys: bool,
+}
+
+/// Whom the server knows each program as, where it asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Caption,
+    Encode,
+    Store,
+    Query,
+    Gateway,
+    Client,
+    Admin,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Caption => "caption",
+            Self::Encode => "encode",
+            Self::Store => "store",
+            Self::Query => "query",
+            Self::Gateway => "gateway",
+            Self::Client => "client",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl From<Kind> for Role {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Caption => Self::Caption,
+            Kind::Encode => Self::Encode,
+            Kind::Store => Self::Store,
+            Kind::Query => Self::Query,
+            Kind::Gateway => Self::Gateway,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -92,12 +132,67 @@ impl Pipeline {
     /// A nats-server and nothing else, with everything in this folder.
     pub async fn bare_in(folder: TempDir) -> anyhow::Result<Self> {
         let server = NatsServer::start(&nats_server()?, &folder.path().join("nats"), None).await?;
-        Ok(Self { url: server.url().to_owned(), server: Mutex::new(Some(server)), folder })
+        Ok(Self {
+            url: server.url().to_owned(),
+            server: Mutex::new(Some(server)),
+            folder,
+            keys: false,
+        })
+    }
+
+    /// A nats-server by `deploy/nats`, which knows each role by its key and lets in nobody else.
+    pub async fn locked() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/nats");
+        let config = folder.path().join("nats.conf");
+        std::fs::copy(deploy.join("nats.conf"), &config)?;
+        let mut make = Command::new(deploy.join("make-keys"));
+        make.arg("--out").arg(folder.path().join("secrets")).args(["--host", "127.0.0.1"]);
+        let made = make.output().await.context("cannot run make-keys")?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let server =
+            NatsServer::start_by(&nats_server()?, &config, &folder.path().join("nats")).await?;
+        let url = server.url().replace("nats://", "tls://");
+        Ok(Self { url, server: Mutex::new(Some(server)), folder, keys: true })
+    }
+
+    /// Where a role's key and certificate are.
+    pub fn secret(&self, file: &str) -> PathBuf {
+        self.folder().join("secrets").join(file)
+    }
+
+    /// How a role reaches the server.
+    pub fn nats(&self, role: Role) -> NatsArgs {
+        let args = NatsArgs { url: self.url.clone(), ..NatsArgs::default() };
+        if !self.keys {
+            return args;
+        }
+        let name = role.name();
+        NatsArgs {
+            ca: Some(self.secret("ca.pem")),
+            certificate: Some(self.secret(&format!("{name}.pem"))),
+            key: Some(self.secret(&format!("{name}-key.pem"))),
+            nkey: Some(self.secret(&format!("{name}.nk"))),
+            inbox: format!("_INBOX_{name}"),
+            ..args
+        }
+    }
+
+    /// The environment that tells a program so.
+    fn environment(&self, role: Role) -> anyhow::Result<Vec<(String, String)>> {
+        let mut variables = Vec::new();
+        if self.keys {
+            let text = std::fs::read_to_string(self.secret(&format!("{}.env", role.name())))?;
+            let pairs = text.lines().filter_map(|line| line.split_once('='));
+            variables.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
+        variables.push(("WEIMOCIR_NATS".to_owned(), self.url.clone()));
+        Ok(variables)
     }
 
     /// Servers of somebody else.
     pub(crate) fn at(url: String) -> anyhow::Result<Self> {
-        Ok(Self { url, server: Mutex::new(None), folder: tempfile::tempdir()? })
+        Ok(Self { url, server: Mutex::new(None), folder: tempfile::tempdir()?, keys: false })
     }
 
     /// A nats-server and one worker of each kind.
@@ -122,8 +217,11 @@ impl Pipeline {
     }
 
     pub async fn bus(&self) -> anyhow::Result<Bus> {
-        let args = NatsArgs { url: self.url.clone(), credentials: None, replicas: 1 };
-        Ok(Bus::connect(&args, "test", Patience::Command).await?)
+        self.bus_as(Role::Admin).await
+    }
+
+    pub async fn bus_as(&self, role: Role) -> anyhow::Result<Bus> {
+        Ok(Bus::connect(&self.nats(role), "test", Patience::Command).await?)
     }
 
     /// Starts a worker process; its log goes to the folder.
@@ -168,7 +266,7 @@ impl Pipeline {
             .append(true)
             .open(self.folder().join(format!("{}.log", kind.name())))?;
         let child = command
-            .env("WEIMOCIR_NATS", &self.url)
+            .envs(self.environment(kind.into())?)
             .env("WEIMOCIR_STORE_DATA", self.folder().join("store"))
             .envs(environment)
             .stdin(Stdio::null())
@@ -232,6 +330,11 @@ impl Pipeline {
         self.run(Command::new(program("weimocir")?).args(args)).await
     }
 
+    /// As `weimocir`, with a role's key. Without keys there are no roles.
+    pub async fn weimocir_as(&self, role: Role, args: &[&str]) -> anyhow::Result<Outcome> {
+        self.run_as(role, Command::new(program("weimocir")?).args(args)).await
+    }
+
     /// As `weimocir`, on one core alone.
     pub async fn weimocir_on(&self, core: usize, args: &[&str]) -> anyhow::Result<Outcome> {
         self.run(pinned(core, &program("weimocir")?).args(args)).await
@@ -252,11 +355,12 @@ impl Pipeline {
     }
 
     pub async fn run(&self, command: &mut Command) -> anyhow::Result<Outcome> {
-        let running = command
-            .env("WEIMOCIR_NATS", &self.url)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
+        self.run_as(Role::Admin, command).await
+    }
+
+    async fn run_as(&self, role: Role, command: &mut Command) -> anyhow::Result<Outcome> {
+        let running =
+            command.envs(self.environment(role)?).stdin(Stdio::null()).kill_on_drop(true).output();
         let Output { status, stdout, stderr } =
             tokio::time::timeout(Duration::from_secs(600), running)
                 .await

@@ -199,12 +199,14 @@ async fn pictures_go_in_and_are_searched() -> anyhow::Result<()> {
     // the same answer as over NATS, from a stored picture and an uploaded one
     let bus = ready.pipeline.bus().await?;
     let asked = json!({ "reference": { "id": ids[0] }, "modifier": "is green", "explain": true });
-    let over_http = ready.post("/v1/search", asked.clone()).await?.ok(200)?;
+    let answer = ready.post("/v1/search", asked.clone()).await?;
+    let (over_http, text) = (answer.ok(200)?, String::from_utf8(answer.body)?);
     let request: SearchRequest = serde_json::from_value(asked)?;
     let over_nats: SearchAnswer =
         bus.ask(subjects::SEARCH, &request, Duration::from_secs(5)).await?;
-    let read: SearchAnswer = serde_json::from_value(over_http.clone())?;
-    assert_eq!((read.candidates, read.norms), (over_nats.candidates, over_nats.norms));
+    // digit by digit
+    assert!(text.contains(&serde_json::to_string(&over_nats.candidates)?), "{text}");
+    assert!(text.contains(&serde_json::to_string(&over_nats.norms)?), "{text}");
     let request = json!({ "modifier": "is green" }).to_string();
     let picture = ready.picture(0)?;
     let parts = [("request", None, request.as_bytes()), ("reference", Some("a.png"), &picture[..])];

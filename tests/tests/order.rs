@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weimocir_catalogue::Split;
 use weimocir_domain::{Collection, ImageId, ModelId, Revision, Shard};
-use weimocir_runtime::{Bus, Collections, ShardLog};
+use weimocir_runtime::{Bus, Collections, DeadLetters, ShardLog};
 use weimocir_tests::{Pipeline, render};
 use weimocir_wire::{
     Encoding, Vector, decode,
@@ -131,5 +131,38 @@ async fn new_metadata_leave_captions_alone_and_are_taken_once() -> anyhow::Resul
     let id = ImageId::of(&bytes).to_string();
     let image = pipeline.weimocir(&["get", &id, "--json"]).await?.json()?;
     assert_eq!((&image["captions"][0], &image["metadata"]["price"]), (&"mine".into(), &3.into()));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_of_a_part_never_goes_over_a_newer_one() -> anyhow::Result<()> {
+    let pipeline = Pipeline::bare().await?;
+    let bus = pipeline.bus().await?;
+    bus.provision().await?;
+    Collections::open(&bus).await?.ensure(&Collection::default(), 1).await?;
+    put(&bus, 10).await?;
+    let mut log = ShardLog::open(&bus, &Collection::default(), Shard(0)).await?;
+    log.follow_after(0);
+    let old = log.next_entries(1).await?.remove(0);
+    bus.bury_log_entry("store", &old, "the disk was full").await?;
+    let letters = DeadLetters::open(&bus).await?;
+
+    // the part is still the newest: it comes again
+    letters.retry(1).await?;
+    assert_eq!(sources(&bus).await?, ["revision 10"]);
+    assert_eq!(letters.after(0).await?.len(), 0);
+    assert_eq!(log.next_entries(1).await?.len(), 1, "the store would never see it again");
+
+    // there is a newer one, and then a deletion: the letter stays, the log too
+    bus.bury_log_entry("store", &old, "the disk was full").await?;
+    put(&bus, 20).await?;
+    let refused = letters.retry(2).await.unwrap_err().to_string();
+    assert!(refused.contains("newer"), "{refused}");
+    assert_eq!(sources(&bus).await?, ["revision 20"]);
+    bury(&bus, 30).await?;
+    let refused = letters.retry(2).await.unwrap_err().to_string();
+    assert!(refused.contains("deleted"), "{refused}");
+    assert_eq!(sources(&bus).await?.len(), 0);
+    assert_eq!(letters.after(0).await?.len(), 1);
     Ok(())
 }

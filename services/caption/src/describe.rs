@@ -26,11 +26,10 @@ impl Describer {
     pub(crate) async fn handle(self, delivery: Arc<Delivery>) -> Result<(), Failure> {
         let CaptionImage { collection, image, revision, source } = delivery.decode()?;
         let bytes = self.pictures.get(image).await.map_err(|error| match error {
-            PictureError::Corrupt(_) => Failure::reject(error),
+            PictureError::Corrupt(_) | PictureError::TooLarge { .. } => Failure::reject(error),
             PictureError::Missing(_) | PictureError::Failed { .. } => Failure::retry(error),
         })?;
-        let picture =
-            Picture { bytes: bytes.into(), seed: image.seed(), lane: Lane::Ingest, source };
+        let picture = Picture { bytes, seed: image.seed(), lane: Lane::Ingest, source };
         let captions = self.captioner.caption(picture, self.captions).await.map_err(failure)?;
         let made = EncodeCaptions { collection, image, revision, captions };
         self.bus.submit(subjects::ENCODE_CAPTIONS, &made).await.map_err(Failure::retry)?;

@@ -78,6 +78,18 @@ impl CaptionArgs {
     }
 }
 
+/// The queue of pictures.
+pub fn queue(in_flight: usize, ack_wait: Duration) -> Pull {
+    Pull {
+        step: "caption",
+        stream: WORK_STREAM,
+        durable: CAPTION_DURABLE,
+        subject: subjects::CAPTION,
+        in_flight,
+        ack_wait,
+    }
+}
+
 /// Runs until `shutdown`, then finishes what was begun.
 ///
 /// # Errors
@@ -117,14 +129,7 @@ async fn work_until(
     let answerer = describer.clone();
     let handler = move |question| answerer.clone().answer(question);
     service.answer(asked, handler, &shutdown).await?;
-    let pull = Pull {
-        step: "caption",
-        stream: WORK_STREAM,
-        durable: CAPTION_DURABLE,
-        subject: subjects::CAPTION,
-        in_flight: args.in_flight(),
-        ack_wait: Duration::from_secs(args.caption_ack_wait),
-    };
+    let pull = queue(args.in_flight(), Duration::from_secs(args.caption_ack_wait));
     operations.ready(&bus);
     tracing::info!(
         captioner = captioner.name(),

@@ -1,6 +1,6 @@
 //! `weimocir dead`: look at deliveries that were given up, send them again, or drop them.
 
-use weimocir_runtime::{DeadLetter, DeadLetters};
+use weimocir_runtime::{BusError, DeadLetter, DeadLetters};
 
 use crate::{Done, Shared, say, say_json};
 
@@ -32,9 +32,10 @@ pub(crate) struct Filter {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Choice {
     /// Numbers of letters
-    #[arg(value_name = "NUMBER", required_unless_present = "all")]
+    #[arg(value_name = "NUMBER", required_unless_present_any = ["all", "reason", "step"],
+        conflicts_with_all = ["reason", "step"])]
     numbers: Vec<u64>,
-    /// All letters, or those that --reason and --step leave
+    /// All letters, or with --reason and --step those that these leave
     #[arg(long, conflicts_with = "numbers")]
     all: bool,
     #[command(flatten)]
@@ -56,18 +57,18 @@ pub(crate) async fn run(command: DeadCommand, shared: Shared) -> anyhow::Result<
         DeadCommand::List(filter) => list(&letters, &filter, shared.json).await?,
         DeadCommand::Show { number } => show(&letters.get(number).await?, shared.json)?,
         DeadCommand::Retry(choice) => {
-            let chosen = choose(&letters, choice).await?;
-            for number in &chosen {
-                letters.retry(*number).await?;
+            let mut tally = Tally::default();
+            for number in choose(&letters, choice).await? {
+                tally.note(number, letters.retry(number).await);
             }
-            count("retried", &chosen, shared.json)?;
+            return tally.tell("retried", shared.json);
         }
         DeadCommand::Drop(choice) => {
-            let chosen = choose(&letters, choice).await?;
-            for number in &chosen {
-                letters.drop_letter(*number).await?;
+            let mut tally = Tally::default();
+            for number in choose(&letters, choice).await? {
+                tally.note(number, letters.drop_letter(number).await);
             }
-            count("dropped", &chosen, shared.json)?;
+            return tally.tell("dropped", shared.json);
         }
     }
     Ok(Done::Fully)
@@ -110,7 +111,7 @@ fn show(letter: &DeadLetter, json: bool) -> anyhow::Result<()> {
 }
 
 async fn choose(letters: &DeadLetters, choice: Choice) -> anyhow::Result<Vec<u64>> {
-    if !choice.all {
+    if !choice.numbers.is_empty() {
         return Ok(choice.numbers);
     }
     let found = letters.after(0).await?;
@@ -121,10 +122,40 @@ async fn choose(letters: &DeadLetters, choice: Choice) -> anyhow::Result<Vec<u64
         .collect())
 }
 
-fn count(done: &str, chosen: &[u64], json: bool) -> anyhow::Result<()> {
-    if json {
-        return say_json(&serde_json::json!({ done: chosen }));
+/// What became of each letter: one that cannot be sent again stays, and holds up no other.
+#[derive(Default)]
+struct Tally {
+    done: Vec<u64>,
+    failed: Vec<(u64, String)>,
+}
+
+impl Tally {
+    fn note(&mut self, number: u64, outcome: Result<(), BusError>) {
+        match outcome {
+            Ok(()) => self.done.push(number),
+            Err(error) => self.failed.push((number, error.to_string())),
+        }
     }
-    say(format_args!("{} {done}", chosen.len()));
-    Ok(())
+
+    /// # Errors
+    /// Nothing could be done, with the first reason.
+    fn tell(self, done: &str, json: bool) -> anyhow::Result<Done> {
+        let Self { done: numbers, failed } = self;
+        if numbers.is_empty()
+            && let Some((_, reason)) = failed.first()
+        {
+            anyhow::bail!("{reason}");
+        }
+        if json {
+            let failed: Vec<_> = failed
+                .iter()
+                .map(|(number, reason)| serde_json::json!({ "number": number, "reason": reason }))
+                .collect();
+            say_json(&serde_json::json!({ done: numbers, "failed": failed }))?;
+        } else {
+            say(format_args!("{} {done}", numbers.len()));
+            failed.iter().for_each(|(_, reason)| say(reason));
+        }
+        Ok(if failed.is_empty() { Done::Fully } else { Done::Partly })
+    }
 }

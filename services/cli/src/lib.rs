@@ -13,6 +13,7 @@ mod get;
 pub mod ingest;
 mod models;
 mod nats_server;
+mod provision;
 mod search;
 mod sheet;
 mod status;
@@ -79,6 +80,8 @@ enum Command {
     /// Look after deliveries that were given up
     #[command(subcommand)]
     Dead(dead::DeadCommand),
+    /// Make the streams, queues and a gallery, where workers may not make them themselves
+    Provision(provision::ProvisionArgs),
     /// Show the whole pipeline at work on a sample gallery
     Demo(Box<demo::DemoArgs>),
 }
@@ -113,6 +116,7 @@ fn run(command: Command, shared: Shared) -> BoxFuture<'static, anyhow::Result<Do
         Command::Models => ready(models::run(&shared)).boxed(),
         Command::Status => status::run(shared).boxed(),
         Command::Dead(command) => dead::run(command, shared).boxed(),
+        Command::Provision(args) => provision::run(args, shared).boxed(),
         Command::Demo(args) => demo::run(*args, shared).boxed(),
     }
 }

@@ -32,15 +32,35 @@ impl NatsServer {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let folder = folder.canonicalize()?;
-        let ports = folder.join("ports");
-        std::fs::create_dir_all(&ports)?;
         let config = folder.join("nats.conf");
         std::fs::write(&config, configuration(&folder, port)).context("cannot write nats.conf")?;
+        let mut command = Command::new(path);
+        command.arg("--config").arg(&config);
+        Self::run(command, &folder).await
+    }
+
+    /// As `start`, on a free port, by a configuration of one's own.
+    ///
+    /// # Errors
+    /// As for `start`.
+    pub async fn start_by(path: &Path, config: &Path, folder: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let folder = folder.canonicalize()?;
+        let mut command = Command::new(path);
+        // because: files that a configuration names are found from where the server starts
+        command.current_dir(config.parent().context("a configuration lies in a folder")?);
+        command.arg("--config").arg(config).args(["--addr", "127.0.0.1", "--port", "-1"]);
+        command.arg("--store_dir").arg(folder.join("jetstream"));
+        Self::run(command, &folder).await
+    }
+
+    async fn run(mut command: Command, folder: &Path) -> anyhow::Result<Self> {
+        let ports = folder.join("ports");
+        std::fs::create_dir_all(&ports)?;
         let log =
             std::fs::File::create(folder.join("nats.log")).context("cannot write nats.log")?;
-        let child = Command::new(path)
-            .arg("--config")
-            .arg(&config)
+        let child = command
             .arg("--ports_file_dir")
             .arg(&ports)
             .stdin(Stdio::null())
@@ -50,9 +70,9 @@ impl NatsServer {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {}", path.display()))?;
+            .context("cannot start the nats-server")?;
         let mut server = Self { child, url: String::new() };
-        server.url = server.wait_until_ready(&folder, &ports).await?;
+        server.url = server.wait_until_ready(folder, &ports).await?;
         Ok(server)
     }
 

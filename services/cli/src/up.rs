@@ -66,7 +66,7 @@ async fn start_if_absent(args: &UpArgs, nats: &mut NatsArgs) -> anyhow::Result<O
     match Bus::connect(nats, "weimocir", Patience::Glance).await {
         Ok(bus) => {
             bus.close().await;
-            tracing::info!(url = nats.url, "using the nats-server that answers");
+            tracing::info!(url = nats.shown_url(), "using the nats-server that answers");
             return Ok(None);
         }
         Err(BusError::Unreachable { .. }) => {}

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use weimocir_domain::Embedding;
 use weimocir_models::{
     DeviceError, EncodedText, EncoderHandle, ImageError, Lane, ModelError, TextPreprocessor, Timed,
@@ -33,11 +34,10 @@ pub(crate) struct Embedded<T> {
 pub(crate) async fn image(
     encoder: &EncoderHandle,
     lane: Lane,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 ) -> Result<Embedded<Embedding>, EmbedError> {
     let start = Instant::now();
-    let preprocessor = encoder.preprocessor();
-    let pixels = tokio::task::spawn_blocking(move || preprocessor.pixels(&bytes)).await??;
+    let pixels = encoder.pixels(lane, bytes).await?;
     let preprocessing = start.elapsed();
     Ok(embedded(preprocessing, encoder.encode_image(lane, pixels).await?))
 }

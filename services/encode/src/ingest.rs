@@ -91,7 +91,7 @@ impl Ingest {
 
 fn picture_failure(error: PictureError) -> Failure {
     match error {
-        PictureError::Corrupt(_) => Failure::reject(error),
+        PictureError::Corrupt(_) | PictureError::TooLarge { .. } => Failure::reject(error),
         // because: a picture that is missing now may be one that a follower has not copied yet
         PictureError::Missing(_) | PictureError::Failed { .. } => Failure::retry(error),
     }

@@ -79,6 +79,19 @@ pub struct EncodeArgs {
 /// Queries handled at once, above what the device thread lets wait, so that it says busy itself.
 const QUERIES: usize = 256;
 
+/// The queues of pictures and of captions.
+pub fn queues(in_flight: usize, ack_wait: Duration) -> [Pull; 2] {
+    let pull = |stream, subject| Pull {
+        step: "encode",
+        stream,
+        durable: ENCODE_DURABLE,
+        subject,
+        in_flight,
+        ack_wait,
+    };
+    [pull(WORK_STREAM, subjects::ENCODE_IMAGE), pull(CAPTIONS_STREAM, subjects::ENCODE_CAPTIONS)]
+}
+
 /// Runs until `shutdown`, then finishes what was begun.
 ///
 /// # Errors
@@ -125,30 +138,14 @@ async fn work_until(
         encoder: encoder.clone(),
         binding,
     };
-    let pull = |stream, subject| Pull {
-        step: "encode",
-        stream,
-        durable: ENCODE_DURABLE,
-        subject,
-        in_flight: usize::from(args.encode_in_flight),
-        ack_wait: Duration::from_secs(args.encode_ack_wait),
-    };
+    let [of_images, of_captions] =
+        queues(usize::from(args.encode_in_flight), Duration::from_secs(args.encode_ack_wait));
     operations.ready(&bus);
     tracing::info!(model = %encoder.id(), dim = encoder.dim(), "encode ready");
     let (images, captions) = (ingest.clone(), ingest);
     let outcome = futures::future::try_join(
-        work(
-            &bus,
-            pull(WORK_STREAM, subjects::ENCODE_IMAGE),
-            move |d| images.clone().handle(d),
-            &shutdown,
-        ),
-        work(
-            &bus,
-            pull(CAPTIONS_STREAM, subjects::ENCODE_CAPTIONS),
-            move |d| captions.clone().handle(d),
-            &shutdown,
-        ),
+        work(&bus, of_images, move |d| images.clone().handle(d), &shutdown),
+        work(&bus, of_captions, move |d| captions.clone().handle(d), &shutdown),
     )
     .await;
     shutdown.cancel();

@@ -34,7 +34,7 @@ async fn image(
 ) -> Result<Option<Embedded<Embedding>>, EmbedError> {
     match picture {
         None => Ok(None),
-        Some(Blob(bytes)) => Ok(Some(embed::image(encoder, Lane::Query, bytes).await?)),
+        Some(Blob(bytes)) => Ok(Some(embed::image(encoder, Lane::Query, bytes.into()).await?)),
     }
 }
 

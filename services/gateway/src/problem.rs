@@ -127,6 +127,7 @@ impl From<PictureError> for Problem {
         let code = match error {
             PictureError::Missing(_) => RefusalCode::UnknownImage,
             PictureError::Corrupt(_) => RefusalCode::Internal,
+            PictureError::TooLarge { .. } => RefusalCode::Invalid,
             PictureError::Failed { .. } => RefusalCode::Unavailable,
         };
         Refusal::new(code, error.to_string()).into()

@@ -12,9 +12,9 @@ use weimocir_wire::{
     work::DeleteImage,
 };
 
-pub(crate) async fn run(bus: Bus, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let collections = Collections::open(&bus).await?;
-    let pull = Pull {
+/// The queue of deletions.
+pub fn deletions() -> Pull {
+    Pull {
         step: "delete",
         stream: WORK_STREAM,
         durable: DELETE_DURABLE,
@@ -22,12 +22,16 @@ pub(crate) async fn run(bus: Bus, shutdown: CancellationToken) -> anyhow::Result
         // because: a deletion is three short requests to the server, and seldom urgent
         in_flight: 16,
         ack_wait: Duration::from_secs(30),
-    };
+    }
+}
+
+pub(crate) async fn run(bus: Bus, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let collections = Collections::open(&bus).await?;
     let handler = {
         let bus = bus.clone();
         move |delivery| delete(bus.clone(), collections.clone(), delivery)
     };
-    work(&bus, pull, handler, &shutdown).await?;
+    work(&bus, deletions(), handler, &shutdown).await?;
     Ok(())
 }
 

@@ -33,6 +33,8 @@ use weimocir_wire::names::STORE_SERVICE;
 
 pub use disk::DiskError;
 
+pub use delete::deletions;
+
 /// Keeps the vectors of its shards and answers what they hold.
 #[derive(Debug, clap::Parser)]
 #[command(name = "weimocir-store", version)]

@@ -163,9 +163,7 @@ fn arrays_of_numpy_are_read_in_the_order_of_their_numbers() {
     npy(&features.join("modifier.npy"), "<f4", "(2, 4)", &bytes(&modifier.1));
     let listing = json!({ "images": images, "pairs": pairs });
     fs::write(folder.path().join("f.json"), listing.to_string()).unwrap();
-    let read = || {
-        FeaturesFile::open(&features).and_then(|file| file.with_captions(most).embeddings(&[set()]))
-    };
+    let read = || FeaturesFile::open(&features).and_then(|file| file.embeddings(&[set()]));
     assert_eq!(read().unwrap(), Features::sound().read().unwrap());
 
     for (descr, shape, bytes, why) in [

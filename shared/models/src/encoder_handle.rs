@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use weimocir_domain::{Embedding, ModelId};
 
 use crate::{
     device::{Budget, Cost, DeviceError, DeviceThread, Lane, Queues, Timed},
     encoder::{EncodedText, Encoder},
     error::ModelError,
-    image::{Pixels, Preprocessor},
+    image::{ImageError, Pixels, Preprocessor, decoding},
     text::Tokens,
     text_preprocessor::TextPreprocessor,
 };
@@ -66,6 +67,15 @@ impl EncoderHandle {
 
     pub fn preprocessor(&self) -> Arc<Preprocessor> {
         Arc::clone(&self.preprocessor)
+    }
+
+    /// A picture's pixels, decoded where a bad file harms no other.
+    ///
+    /// # Errors
+    /// Bytes that are not a whole picture within the limits, of size and of time.
+    pub async fn pixels(&self, lane: Lane, bytes: Bytes) -> Result<Pixels, ImageError> {
+        let preprocessor = self.preprocessor();
+        decoding(lane, bytes, move |bytes| preprocessor.pixels(bytes)).await
     }
 
     pub fn text_preprocessor(&self) -> TextPreprocessor {

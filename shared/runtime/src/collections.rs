@@ -62,8 +62,17 @@ impl Collections {
 
     pub async fn list(&self) -> Result<Vec<CollectionRecord>, BusError> {
         let failed = |e: String| BusError::failed("list the collections", e);
-        let keys = self.bucket.keys().await.map_err(|e| failed(e.to_string()))?;
-        let mut names: Vec<String> = keys.try_collect().await.map_err(|e| failed(e.to_string()))?;
+        // because: the bucket's own list of keys takes a consumer, which not everybody may make
+        let prefix = &self.bucket.prefix;
+        let stream = &self.bucket.stream;
+        let keys = stream.info_with_subjects(format!("{prefix}>")).await;
+        let keys: Vec<(String, usize)> = keys
+            .map_err(|e| failed(e.to_string()))?
+            .try_collect()
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+        let name = |(key, _): (String, usize)| key.strip_prefix(prefix.as_str()).map(str::to_owned);
+        let mut names: Vec<String> = keys.into_iter().filter_map(name).collect();
         names.sort();
         let mut records = Vec::with_capacity(names.len());
         for name in names {

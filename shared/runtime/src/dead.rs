@@ -1,19 +1,17 @@
 //! Dead letters: written by the worker loop, read, retried and dropped by people.
 
-use std::time::Duration;
-
 use async_nats::{
     HeaderMap,
-    jetstream::{
-        consumer::{AckPolicy, DeliverPolicy, pull},
-        stream::Stream,
-    },
+    jetstream::stream::{RawMessageErrorKind, Stream},
 };
 use futures::StreamExt;
 use weimocir_domain::Revision;
 use weimocir_wire::{dead, names::DEAD_STREAM, subjects};
 
 use crate::{Bus, BusError, Delivery};
+
+/// Letters that are asked for at once.
+const READ_AT_ONCE: usize = 64;
 
 /// A delivery that was given up.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -156,46 +154,25 @@ impl DeadLetters {
     /// All letters after `number`, oldest first.
     pub async fn after(&self, number: u64) -> Result<Vec<DeadLetter>, BusError> {
         let failed = |e: String| BusError::failed("read the dead letters", e);
-        let info = self.stream.get_info().await.map_err(|e| failed(e.to_string()))?;
-        if info.state.messages == 0 || info.state.last_sequence <= number {
-            return Ok(Vec::new());
-        }
-        let consumer = self
-            .stream
-            .create_consumer(pull::Config {
-                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: number + 1 },
-                ack_policy: AckPolicy::None,
-                inactive_threshold: Duration::from_secs(10),
-                ..Default::default()
-            })
-            .await
-            .map_err(|e| failed(e.to_string()))?;
+        let state = self.stream.get_info().await.map_err(|e| failed(e.to_string()))?.state;
+        let first = state.first_sequence.max(number + 1);
+        // because: whoever may make a consumer could have it write letters wherever they like
+        let reading = futures::stream::iter(first..=state.last_sequence)
+            .map(|number| self.stream.get_raw_message(number))
+            .buffered(READ_AT_ONCE);
+        let mut reading = std::pin::pin!(reading);
         let mut letters = Vec::new();
-        let mut left = consumer.cached_info().num_pending as usize;
-        while left > 0 {
-            let mut batch = consumer
-                .batch()
-                .max_messages(left.min(500))
-                .expires(Duration::from_secs(2))
-                .messages()
-                .await
-                .map_err(|e| failed(e.to_string()))?;
-            let before = letters.len();
-            while let Some(message) = batch.next().await {
-                let message = message.map_err(|e| failed(e.to_string()))?;
-                let info = message.info().map_err(|e| failed(e.to_string()))?;
-                let at = info.published.to_string();
-                letters.push(letter(
-                    info.stream_sequence,
-                    at,
-                    message.headers.as_ref(),
+        while let Some(read) = reading.next().await {
+            match read {
+                Ok(message) => letters.push(letter(
+                    message.sequence,
+                    message.time.to_string(),
+                    Some(&message.headers),
                     &message.payload,
-                ));
-            }
-            match letters.len() - before {
-                // because: letters dropped meanwhile are no longer pending
-                0 => break,
-                read => left -= read.min(left),
+                )),
+                // because: it was dropped
+                Err(e) if e.kind() == RawMessageErrorKind::NoMessageFound => {}
+                Err(e) => return Err(failed(e.to_string())),
             }
         }
         Ok(letters)
@@ -215,9 +192,14 @@ impl DeadLetters {
     /// Publishes the original again where it was, then drops the letter.
     ///
     /// # Errors
-    /// There is no such letter, or the original cannot be published: then the letter stays.
+    /// There is no such letter, or the original cannot be published, for one because the log of
+    /// vectors has something newer: then the letter stays.
     pub async fn retry(&self, number: u64) -> Result<(), BusError> {
         let letter = self.get(number).await?;
+        if subjects::is_of_a_log(&letter.subject) {
+            self.bus.repeat_part(&letter.subject, &letter.payload).await?;
+            return self.drop_letter(number).await;
+        }
         let failed = |e: String| BusError::failed(format!("retry the dead letter {number}"), e);
         self.bus
             .jetstream

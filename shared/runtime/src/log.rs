@@ -187,6 +187,12 @@ fn span_of(published: OffsetDateTime, headers: Option<&HeaderMap>) -> Span {
     span
 }
 
+/// What every part says.
+#[derive(serde::Deserialize)]
+struct Revised {
+    revision: Revision,
+}
+
 /// The last word on a subject of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct LastWord {
@@ -245,11 +251,33 @@ impl Bus {
         }
     }
 
-    async fn last_word(&self, log: &str, subject: &str) -> Result<Option<LastWord>, BusError> {
-        #[derive(serde::Deserialize)]
-        struct Revised {
-            revision: Revision,
+    /// Puts a part into the log once more, if the log has no newer word on it.
+    pub(crate) async fn repeat_part(&self, subject: &str, payload: &[u8]) -> Result<(), BusError> {
+        let failed = |e: String| BusError::failed(format!("put {subject} into the log again"), e);
+        let unreadable = || failed("it is no part of an image, and can only be dropped".into());
+        let (collection, shard, image, part) =
+            subjects::read_vectors(subject).ok_or_else(unreadable)?;
+        let revision = peek::<Revised>(payload).ok_or_else(unreadable)?.revision;
+        let log = names::vectors_stream(&collection, shard);
+        let tombstone = subjects::vectors(&collection, shard, image, subjects::Part::Tombstone);
+        let deleted = self.last_word(&log, &tombstone).await?;
+        if part != subjects::Part::Tombstone && deleted.is_some_and(|t| t.revision >= revision) {
+            return Err(failed("the image was deleted since; drop the letter".into()));
         }
+        let held = self.last_word(&log, subject).await?;
+        if held.is_some_and(|held| held.revision > revision) {
+            return Err(failed("the log has a newer one; drop the letter".into()));
+        }
+        // because: a newer one that comes in between must not be compacted away
+        let message = PublishMessage::build()
+            .payload(bytes::Bytes::copy_from_slice(payload))
+            .expected_last_subject_sequence(held.map_or(0, |held| held.sequence));
+        let published = self.jetstream.send_publish(subject.to_owned(), message).await;
+        published.map_err(|e| failed(e.to_string()))?.await.map_err(|e| failed(e.to_string()))?;
+        Ok(())
+    }
+
+    async fn last_word(&self, log: &str, subject: &str) -> Result<Option<LastWord>, BusError> {
         let failed = |e: String| BusError::failed(format!("read the last word on {subject}"), e);
         let stream =
             self.jetstream.get_stream_no_info(log).await.map_err(|e| failed(e.to_string()))?;

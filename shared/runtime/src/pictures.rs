@@ -1,10 +1,14 @@
 //! Picture files in the object store, keyed by image id: messages carry the id, never megabytes.
 
+use std::sync::Arc;
+
 use async_nats::jetstream::{
     object_store::{InfoErrorKind, ObjectInfo, ObjectStore},
     stream::{LastRawMessageErrorKind, Stream},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weimocir_domain::ImageId;
 use weimocir_wire::names::IMAGES_BUCKET;
 
@@ -16,6 +20,8 @@ pub enum PictureError {
     Missing(ImageId),
     #[error("the bytes stored for image {0} are not those that it was named after")]
     Corrupt(ImageId),
+    #[error("the file of image {image} has {bytes} bytes, more than the limit of {limit}")]
+    TooLarge { image: ImageId, bytes: usize, limit: usize },
     #[error("failed to {action} image {image}: {cause}")]
     Failed { action: &'static str, image: ImageId, cause: String },
 }
@@ -25,6 +31,27 @@ pub struct Pictures {
     bucket: ObjectStore,
     /// What the bucket is made of.
     stream: Stream<()>,
+    /// What files in hand may take, in units of `UNIT` bytes.
+    room: Arc<Semaphore>,
+}
+
+/// Larger files are not read: no decoder would take them.
+const LARGEST: usize = 32 << 20;
+/// What all files in hand may take together.
+// because: a worker takes a hundred pictures at once, which may all be of the largest
+const IN_HAND: usize = 256 << 20;
+const UNIT: usize = 64 << 10;
+
+/// A file in hand, and the room that it takes.
+struct InHand {
+    bytes: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for InHand {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl std::fmt::Debug for Pictures {
@@ -40,7 +67,7 @@ impl Pictures {
         let bucket = bus.images_bucket().await?;
         let stream = bus.jetstream.get_stream_no_info(format!("OBJ_{IMAGES_BUCKET}")).await;
         let stream = stream.map_err(|e| BusError::failed("open the stream of pictures", e))?;
-        Ok(Self { bucket, stream })
+        Ok(Self { bucket, stream, room: Arc::new(Semaphore::new(IN_HAND / UNIT)) })
     }
 
     /// Stores a file under the id of its bytes; one that is there already is left alone.
@@ -63,11 +90,11 @@ impl Pictures {
     }
 
     /// Reads by direct gets: the client's own reader makes a consumer for each object, and a server
-    /// takes a thousand of them.
+    /// takes a thousand of them. Waits while too many files are in hand.
     ///
     /// # Errors
-    /// [`PictureError::Missing`] and [`PictureError::Corrupt`] will not get better; the rest may.
-    pub async fn get(&self, image: ImageId) -> Result<Vec<u8>, PictureError> {
+    /// [`PictureError::Corrupt`] and [`PictureError::TooLarge`] will not get better; the rest may.
+    pub async fn get(&self, image: ImageId) -> Result<Bytes, PictureError> {
         let failed =
             |cause: String| PictureError::Failed { action: "read the bytes of", image, cause };
         let info = match self.bucket.info(image.to_string()).await {
@@ -77,19 +104,29 @@ impl Pictures {
             Err(e) if e.kind() == InfoErrorKind::NotFound => self.info_of_the_leader(image).await?,
             Err(e) => return Err(failed(e.to_string())),
         };
+        let too_large = |bytes| PictureError::TooLarge { image, bytes, limit: LARGEST };
+        if info.size > LARGEST {
+            return Err(too_large(info.size));
+        }
+        let units = info.size.div_ceil(UNIT).max(1) as u32;
+        let room = self.room.clone().acquire_many_owned(units).await;
+        let room = room.map_err(|e| failed(e.to_string()))?;
         let chunks = format!("$O.{IMAGES_BUCKET}.C.{}", info.nuid);
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(info.size);
         let mut next = None;
         for _ in 0..info.chunks {
             let chunk = self.stream.direct_get_next_for_subject(&chunks, next).await;
             let chunk = chunk.map_err(|e| failed(e.to_string()))?;
             next = Some(chunk.sequence + 1);
             bytes.extend_from_slice(&chunk.payload);
+            if bytes.len() > info.size {
+                return Err(PictureError::Corrupt(image));
+            }
         }
         if ImageId::of(&bytes) != image {
             return Err(PictureError::Corrupt(image));
         }
-        Ok(bytes)
+        Ok(Bytes::from_owner(InHand { bytes, _room: room }))
     }
 
     async fn info_of_the_leader(&self, image: ImageId) -> Result<ObjectInfo, PictureError> {

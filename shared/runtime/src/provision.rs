@@ -9,7 +9,7 @@ use async_nats::jetstream::{
 use weimocir_domain::{Collection, Shard};
 use weimocir_wire::{names, subjects};
 
-use crate::{Bus, BusError};
+use crate::{Bus, BusError, Pull, worker};
 
 /// Work that waits beyond this is refused to the feed, which slows down.
 // because: 100,000 messages of some 300 bytes stay a small matter for the server
@@ -27,6 +27,24 @@ impl Bus {
         self.stream(dead()).await?;
         self.images_bucket().await?;
         self.collections_bucket().await?;
+        Ok(())
+    }
+
+    /// Makes the queues' consumers, for workers that may not do so themselves. What is there stays.
+    ///
+    /// # Errors
+    /// As for [`Bus::provision`], which comes before.
+    pub async fn provision_queues(&self, queues: &[Pull]) -> Result<(), BusError> {
+        for pull in queues {
+            let action = || format!("provision the queue {} of {}", pull.durable, pull.stream);
+            let stream = self.jetstream.get_stream_no_info(pull.stream).await;
+            let stream = stream.map_err(|e| BusError::failed(action(), e))?;
+            if stream.consumer_info(pull.durable).await.is_ok() {
+                continue;
+            }
+            let made = stream.create_consumer(worker::queue(pull)).await;
+            made.map_err(|e| BusError::failed(action(), e))?;
+        }
         Ok(())
     }
 

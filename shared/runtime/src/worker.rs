@@ -121,8 +121,40 @@ async fn work_boxed(
     }
 }
 
+/// What is there and fits is used as it is: a worker need not be allowed to make consumers.
 async fn consumer(bus: &Bus, pull: &Pull) -> Result<PullConsumer, BusError> {
-    let config = pull::Config {
+    let wanted = queue(pull);
+    let held = bus.jetstream.get_consumer_from_stream(pull.durable, pull.stream).await;
+    let held: Option<PullConsumer> = match held {
+        Ok(held) => Some(held),
+        Err(error) => {
+            tracing::debug!(step = pull.step, %error, "no consumer yet");
+            None
+        }
+    };
+    if let Some(held) = held.as_ref().filter(|held| fits(&held.cached_info().config, &wanted)) {
+        return Ok(held.clone());
+    }
+    match (bus.jetstream.create_consumer_on_stream(wanted, pull.stream).await, held) {
+        (Ok(made), _) => Ok(made),
+        (Err(error), Some(held)) => {
+            tracing::warn!(step = pull.step, %error, "the queue keeps the settings that it has");
+            Ok(held)
+        }
+        (Err(error), None) => {
+            Err(BusError::failed(format!("attach to the work of {}", pull.step), error))
+        }
+    }
+}
+
+fn fits(held: &async_nats::jetstream::consumer::Config, wanted: &pull::Config) -> bool {
+    (held.ack_wait, held.max_ack_pending, held.max_waiting, &held.filter_subject)
+        == (wanted.ack_wait, wanted.max_ack_pending, wanted.max_waiting, &wanted.filter_subject)
+}
+
+/// The durable consumer that all workers of a kind share.
+pub(crate) fn queue(pull: &Pull) -> pull::Config {
+    pull::Config {
         durable_name: Some(pull.durable.into()),
         filter_subject: pull.subject.into(),
         ack_policy: AckPolicy::Explicit,
@@ -131,11 +163,7 @@ async fn consumer(bus: &Bus, pull: &Pull) -> Result<PullConsumer, BusError> {
         max_ack_pending: 20_000,
         max_waiting: 10_000,
         ..Default::default()
-    };
-    bus.jetstream
-        .create_consumer_on_stream(config, pull.stream)
-        .await
-        .map_err(|e| BusError::failed(format!("attach to the work of {}", pull.step), e))
+    }
 }
 
 /// Waits for a permit, takes all that are free, and asks the server for that many messages.

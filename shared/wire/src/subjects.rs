@@ -26,6 +26,21 @@ pub fn vectors(collection: &Collection, shard: Shard, image: ImageId, part: Part
     format!("weimocir.vectors.{collection}.{shard}.{image}.{}", part.token())
 }
 
+/// Whether a shard's log keeps what is published there.
+pub fn is_of_a_log(subject: &str) -> bool {
+    subject.starts_with("weimocir.vectors.")
+}
+
+/// What a subject of a shard's log stands for.
+pub fn read_vectors(subject: &str) -> Option<(Collection, Shard, ImageId, Part)> {
+    let mut tokens = subject.strip_prefix("weimocir.vectors.")?.split('.');
+    let collection = tokens.next()?.parse().ok()?;
+    let shard = Shard(tokens.next()?.parse().ok()?);
+    let image = tokens.next()?.parse().ok()?;
+    let part = Part::of_subject(tokens.next()?)?;
+    tokens.next().is_none().then_some((collection, shard, image, part))
+}
+
 pub fn candidates(collection: &Collection, shard: Shard) -> String {
     format!("weimocir.candidates.{collection}.{shard}")
 }
@@ -69,6 +84,27 @@ impl Part {
             Self::Image => "image",
             Self::Captions => "captions",
             Self::Tombstone => "tombstone",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_of_the_log_read_back() {
+        let (collection, image) = (Collection::default(), ImageId::of(b"x"));
+        for part in [Part::Image, Part::Captions, Part::Tombstone] {
+            let subject = vectors(&collection, Shard(7), image, part);
+            let read = read_vectors(&subject);
+            assert_eq!(read, Some((collection.clone(), Shard(7), image, part)), "{subject}");
+            assert_eq!(read_vectors(&format!("{subject}.more")), None);
+        }
+        for other in
+            ["weimocir.work.delete", "weimocir.vectors.default.0", "weimocir.vectors.a.b.c.image"]
+        {
+            assert_eq!(read_vectors(other), None, "{other}");
         }
     }
 }

@@ -116,7 +116,7 @@ impl Suite {
             environment.push(("WEIMOCIR_TEST_CLOCK".to_owned(), clock));
         }
         let replicas = if cluster.is_some() { 3 } else { 1 };
-        let args = NatsArgs { url: pipeline.url().to_owned(), credentials: None, replicas };
+        let args = NatsArgs { url: pipeline.url().to_owned(), replicas, ..NatsArgs::default() };
         let bus = Bus::connect(&args, "faults", Patience::Worker).await?;
         bus.provision().await?;
         let fleet = Fleet::start(pipeline, environment).await?;

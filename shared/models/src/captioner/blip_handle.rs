@@ -5,11 +5,11 @@ use std::{num::NonZeroUsize, sync::Arc};
 use futures::{FutureExt, future::BoxFuture};
 use weimocir_domain::ModelId;
 
-use super::{BlipCaptioner, CaptionError, Captioner, Picture, off_thread};
+use super::{BlipCaptioner, CaptionError, Captioner, Picture};
 use crate::{
     device::{Budget, Cost, DeviceError, DeviceThread, Lane, Queues},
     error::ModelError,
-    image::{Pixels, Preprocessor},
+    image::{Pixels, Preprocessor, decoding},
 };
 
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Captioner for BlipHandle {
         let Picture { bytes, seed, lane, source: _ } = picture;
         let preprocessor = self.preprocessor();
         async move {
-            let pixels = off_thread(move || preprocessor.pixels(&bytes)).await??;
+            let pixels = decoding(lane, bytes, move |bytes| preprocessor.pixels(bytes)).await?;
             self.caption_pixels(lane, pixels, seed, r.get()).await.map_err(outcome)
         }
         .boxed()

@@ -53,6 +53,24 @@ pub(crate) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Ima
     })
 }
 
+/// The memory that decoding may take, by what the file says of itself; none for what is no picture.
+pub(super) fn memory_wanted(bytes: &[u8], limits: &ImageLimits) -> u64 {
+    let size = || {
+        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
+        match reader.format()? {
+            ImageFormat::Jpeg => jpeg::size(bytes),
+            _ => reader.into_dimensions().ok(),
+        }
+    };
+    let size = catch_unwind(AssertUnwindSafe(size)).ok().flatten();
+    let Some((width, height)) = size else { return 0 };
+    match check_size((width, height), limits) {
+        Ok(()) => ImageLimits { pixels: u64::from(width) * u64::from(height), ..*limits }.memory(),
+        // because: it will be refused
+        Err(_) => 0,
+    }
+}
+
 fn decode_unguarded(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()

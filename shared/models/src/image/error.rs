@@ -23,6 +23,8 @@ pub enum ImageError {
     Unsupported { reason: String },
     #[error("the picture is damaged: {reason}")]
     Damaged { reason: String },
+    #[error("the picture was not decoded within {seconds} seconds")]
+    TooSlow { seconds: u64 },
     #[error("the picture made its decoder fail: {reason}")]
     DecoderPanicked { reason: String },
 }

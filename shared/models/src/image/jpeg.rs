@@ -30,6 +30,15 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, Ima
     })
 }
 
+/// What the header says, if it can be read.
+pub(super) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let read = || {
+        let decoder = Decompress::builder().with_err(strict()).from_mem(bytes).ok()?;
+        Some((decoder.width() as u32, decoder.height() as u32))
+    };
+    catch_unwind(AssertUnwindSafe(read)).ok().flatten()
+}
+
 /// Unwinds with a [`Complaint`] where the file is bad.
 fn decode_or_unwind(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageError> {
     let damaged = |error: io::Error| ImageError::Damaged { reason: error.to_string() };

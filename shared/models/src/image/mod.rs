@@ -4,6 +4,7 @@
 mod config;
 mod decode;
 mod error;
+mod guard;
 mod jpeg;
 mod jpeg_errors;
 mod resample;
@@ -14,6 +15,7 @@ use config::{Centre, Resize, Settings};
 pub use decode::ImageLimits;
 pub(crate) use decode::decode;
 pub use error::ImageError;
+pub(crate) use guard::decoding;
 use resample::{Padded, Span};
 
 use crate::error::ModelError;

@@ -238,6 +238,7 @@ unsafe fn accumulate<S: Simd, const ROWS: usize>(
     inputs: usize,
     tile: &mut Tile,
 ) {
+    // SAFETY: as this function is called; a row of the tile has room for two vectors.
     unsafe {
         let mut sums = [[S::splat(0.0); 2]; ROWS];
         for k in 0..inputs {

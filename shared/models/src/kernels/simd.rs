@@ -121,21 +121,25 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
+        // SAFETY: as this function is called, the processor has the instruction.
         unsafe { _mm512_set1_ps(x) }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> __m512 {
+        // SAFETY: as this function is called, there is room for all lanes, and the instruction.
         unsafe { _mm512_loadu_ps(from) }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, x: __m512) {
+        // SAFETY: as this function is called, there is room for all lanes, and the instruction.
         unsafe { _mm512_storeu_ps(to, x) }
     }
 
     #[inline(always)]
     unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: as this function is called, the processor has the instruction.
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
 }
@@ -151,21 +155,25 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {
+        // SAFETY: as this function is called, the processor has the instruction.
         unsafe { _mm256_set1_ps(x) }
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> __m256 {
+        // SAFETY: as this function is called, there is room for all lanes, and the instruction.
         unsafe { _mm256_loadu_ps(from) }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, x: __m256) {
+        // SAFETY: as this function is called, there is room for all lanes, and the instruction.
         unsafe { _mm256_storeu_ps(to, x) }
     }
 
     #[inline(always)]
     unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: as this function is called, the processor has the instruction.
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
 }
@@ -185,11 +193,13 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> [f32; 4] {
+        // SAFETY: as this function is called, there is room for all lanes; no alignment is needed.
         unsafe { from.cast::<[f32; 4]>().read_unaligned() }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, x: [f32; 4]) {
+        // SAFETY: as this function is called, there is room for all lanes; no alignment is needed.
         unsafe { to.cast::<[f32; 4]>().write_unaligned(x) }
     }
 

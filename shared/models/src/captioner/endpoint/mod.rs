@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{CaptionError, Captioner, Picture, off_thread};
-use crate::device::Lane;
+use crate::{device::Lane, image::decoding};
 use answer::{Completion, Unusable, Wanted};
 use http::{Client, Fault};
 use request::{Dialect, Question};
@@ -76,7 +76,8 @@ impl EndpointCaptioner {
         let permit = Arc::new(self.permit(picture.lane).await?);
         let side = self.settings.longest_side;
         let bytes = picture.bytes;
-        let data_url = off_thread(move || picture::data_url(&bytes, side)).await??;
+        let data_url =
+            decoding(picture.lane, bytes, move |bytes| picture::data_url(bytes, side)).await?;
         let patience = match picture.lane {
             Lane::Query => QUERY_PATIENCE.min(self.settings.patience),
             Lane::Ingest => self.settings.patience,

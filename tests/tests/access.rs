@@ -1,0 +1,413 @@
+//! A server by `deploy/nats`: the pipeline works with a key for each role, and the server refuses
+//! whatever a role has no business with.
+//!
+//! What is forbidden is tried by a plain NATS client, so that no courtesy of our own programs helps.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions};
+use futures::StreamExt;
+use tokio::time::timeout;
+use weimocir_catalogue::Split;
+use weimocir_runtime::{Bus, BusError, NatsArgs, Patience};
+use weimocir_tests::{Kind, Pipeline, Role, render, until};
+
+const ROLES: [Role; 7] = [
+    Role::Caption,
+    Role::Encode,
+    Role::Store,
+    Role::Query,
+    Role::Gateway,
+    Role::Client,
+    Role::Admin,
+];
+
+async fn locked() -> anyhow::Result<(Pipeline, Vec<weimocir_tests::Worker>)> {
+    let pipeline = Pipeline::locked().await?;
+    pipeline.weimocir(&["provision", "--field", "shop:keyword", "--json"]).await?.json()?;
+    let mut workers = Vec::new();
+    for kind in Kind::ALL {
+        workers.push(pipeline.start(kind, &[])?);
+    }
+    for kind in Kind::ALL {
+        pipeline.until_alive(kind, 1).await?;
+    }
+    Ok((pipeline, workers))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_pipeline_works_with_a_key_for_each_role() -> anyhow::Result<()> {
+    let (pipeline, workers) = locked().await?;
+    let folder = pipeline.folder().join("pictures");
+    let good = 12;
+    let gallery = render(Split::Validation, good, 96, &folder)?;
+    let first = folder.join(format!("{}.png", gallery.pictures[0].name));
+    let whole = std::fs::read(&first)?;
+    std::fs::write(folder.join("broken.png"), &whole[..whole.len() / 2])?;
+    let (folder, first) = (folder.display().to_string(), first.display().to_string());
+
+    let client = async |args: &[&str]| pipeline.weimocir_as(Role::Client, args).await;
+    let outcome = client(&["ingest", &folder, "--wait", "--json"]).await?;
+    let summary = outcome.json_of_any()?;
+    assert_eq!((outcome.code, &summary["searchable"]), (3, &good.into()), "{summary}");
+    assert!(summary["refused"].to_string().contains("cut off"), "{summary}");
+    let search = ["search", "--reference", &first, "is red", "-k", "5", "--json"];
+    for role in [Role::Client, Role::Gateway] {
+        let answer = pipeline.weimocir_as(role, &search).await?.json()?;
+        assert_eq!(answer["candidates"].as_array().map(Vec::len), Some(5), "{answer}");
+        assert_eq!(answer["partial"], false, "{answer}");
+        assert!(answer["candidates"][0]["s_txt"].is_number(), "{answer}");
+        let by_caption = [&search[..], &["--text-reference", "caption"]].concat();
+        pipeline.weimocir_as(role, &by_caption).await?.json()?;
+    }
+    let answer = client(&search).await?.json()?;
+    let id = answer["candidates"][0]["image"].as_str().unwrap_or_default().to_owned();
+    client(&["get", &id, "--json"]).await?.json()?;
+    let status = client(&["status", "--json"]).await?.json()?;
+    assert!(status.to_string().contains("weimocir-encode"), "{status}");
+
+    let delete = ["delete", &id, "--json"];
+    assert_ne!(client(&delete).await?.code, 0, "a client deleted an image");
+    pipeline.weimocir_as(Role::Gateway, &delete).await?.json()?;
+    until("the end of the image", || async {
+        Ok(client(&["get", &id, "--json"]).await?.code == 4)
+    })
+    .await?;
+
+    until("the letters of both steps", || async {
+        let letters = pipeline.weimocir_as(Role::Gateway, &["dead", "list", "--json"]).await?;
+        Ok(letters.json()?.as_array().map(Vec::len) == Some(2))
+    })
+    .await?;
+    pipeline.weimocir(&["dead", "retry", "--all", "--step", "encode", "--json"]).await?.json()?;
+    pipeline.weimocir(&["dead", "drop", "--all", "--reason", "cut off", "--json"]).await?.json()?;
+
+    for worker in workers {
+        assert_eq!(worker.stop().await?, 0);
+    }
+    for kind in Kind::ALL {
+        let log = pipeline.log(kind);
+        assert!(!log.to_lowercase().contains("permissions violation"), "{log}");
+    }
+    Ok(())
+}
+
+/// Whom the server refuses is told nothing else: a connection of its own shows what came of a try.
+struct Try {
+    client: Client,
+    refusals: tokio::sync::mpsc::UnboundedReceiver<String>,
+    inbox: String,
+}
+
+impl Try {
+    async fn of(pipeline: &Pipeline, role: Role) -> anyhow::Result<Self> {
+        let NatsArgs { url, ca, certificate, key, nkey, inbox, .. } = pipeline.nats(role);
+        let file = |path: Option<std::path::PathBuf>| path.unwrap_or_default();
+        let seed = std::fs::read_to_string(file(nkey))?.trim().to_owned();
+        let (send, refusals) = tokio::sync::mpsc::unbounded_channel();
+        let options = ConnectOptions::with_nkey(seed)
+            .add_root_certificates(file(ca))
+            .add_client_certificate(file(certificate), file(key))
+            .custom_inbox_prefix(&inbox)
+            .event_callback(move |event| {
+                let _ = send.send(event.to_string());
+                std::future::ready(())
+            });
+        Ok(Self { client: options.connect(url).await?, refusals, inbox })
+    }
+
+    async fn was_refused(&mut self) -> bool {
+        let heard = async {
+            while let Some(event) = self.refusals.recv().await {
+                if event.to_lowercase().contains("permissions violation") {
+                    return true;
+                }
+            }
+            false
+        };
+        timeout(Duration::from_secs(1), heard).await.unwrap_or(false)
+    }
+
+    async fn publish(&mut self, subject: &str) -> anyhow::Result<bool> {
+        let reply = format!("{}.reply", self.inbox);
+        self.client.publish_with_reply(subject.to_owned(), reply, "{}".into()).await?;
+        self.client.flush().await?;
+        Ok(self.was_refused().await)
+    }
+
+    async fn subscribe(&mut self, subject: &str) -> anyhow::Result<bool> {
+        let _subscription = self.client.subscribe(subject.to_owned()).await?;
+        self.client.flush().await?;
+        Ok(self.was_refused().await)
+    }
+}
+
+/// What nobody but an admin may do.
+const ADMINS: [&str; 10] = [
+    "$JS.API.STREAM.CREATE.MINE",
+    "$JS.API.STREAM.UPDATE.WEIMOCIR_WORK",
+    "$JS.API.STREAM.DELETE.WEIMOCIR_WORK",
+    "$JS.API.STREAM.PURGE.WEIMOCIR_VECTORS_default_0",
+    "$JS.API.STREAM.DELETE.OBJ_weimocir-images",
+    "$JS.API.STREAM.MSG.DELETE.WEIMOCIR_WORK",
+    "$JS.API.STREAM.MSG.GET.WEIMOCIR_WORK",
+    "$JS.API.CONSUMER.CREATE.WEIMOCIR_WORK.spy",
+    "$JS.API.CONSUMER.DELETE.WEIMOCIR_WORK.encode",
+    "$JS.API.STREAM.SNAPSHOT.WEIMOCIR_VECTORS_default_0",
+];
+
+fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
+    const IMAGE: &str = "weimocir.vectors.default.0.0123456789abcdef0123456789abcdef.image";
+    const TOMBSTONE: &str = "weimocir.vectors.default.0.0123456789abcdef0123456789abcdef.tombstone";
+    const NEXT_ENCODE: &str = "$JS.API.CONSUMER.MSG.NEXT.WEIMOCIR_WORK.encode";
+    const NEXT_CAPTION: &str = "$JS.API.CONSUMER.MSG.NEXT.WEIMOCIR_WORK.caption";
+    const FOLLOW: &str = "$JS.API.CONSUMER.CREATE.WEIMOCIR_VECTORS_default_0.spy";
+    let search = "weimocir.search";
+    let work = "weimocir.work.encode.image";
+    let delete = "weimocir.work.delete";
+    let collections = "$KV.weimocir-collections.default";
+    let picture = "$O.weimocir-images.C.x";
+    let publish = match role {
+        Role::Caption => vec![
+            search,
+            IMAGE,
+            TOMBSTONE,
+            work,
+            delete,
+            collections,
+            picture,
+            NEXT_ENCODE,
+            FOLLOW,
+            "weimocir.candidates.default.0",
+            "weimocir.dead.encode",
+            "weimocir.encode.query",
+            "$JS.API.DIRECT.GET.WEIMOCIR_VECTORS_default_0",
+        ],
+        Role::Encode => vec![
+            search,
+            TOMBSTONE,
+            work,
+            delete,
+            picture,
+            NEXT_CAPTION,
+            FOLLOW,
+            "weimocir.dead.store",
+            "weimocir.candidates.default.0",
+            "weimocir.caption.query",
+            "$JS.ACK.WEIMOCIR_WORK.caption.1.1.1.1.1",
+        ],
+        Role::Store => vec![
+            search,
+            IMAGE,
+            work,
+            delete,
+            collections,
+            picture,
+            NEXT_ENCODE,
+            NEXT_CAPTION,
+            "weimocir.encode.query",
+            "$JS.API.CONSUMER.CREATE.WEIMOCIR_DEAD.spy",
+            "$JS.API.DIRECT.GET.OBJ_weimocir-images",
+        ],
+        Role::Query => vec![
+            search,
+            IMAGE,
+            TOMBSTONE,
+            work,
+            delete,
+            "weimocir.work.caption",
+            collections,
+            picture,
+            NEXT_ENCODE,
+            NEXT_CAPTION,
+            FOLLOW,
+            "$JS.API.DIRECT.GET.OBJ_weimocir-images",
+        ],
+        Role::Gateway => vec![
+            IMAGE,
+            TOMBSTONE,
+            collections,
+            NEXT_ENCODE,
+            NEXT_CAPTION,
+            FOLLOW,
+            "weimocir.encode.query",
+            "weimocir.candidates.default.0",
+            "weimocir.dead.encode",
+        ],
+        Role::Client => vec![
+            IMAGE,
+            TOMBSTONE,
+            delete,
+            collections,
+            NEXT_ENCODE,
+            NEXT_CAPTION,
+            FOLLOW,
+            "weimocir.encode.query",
+            "weimocir.candidates.default.0",
+            "weimocir.dead.encode",
+            "$JS.API.STREAM.MSG.DELETE.WEIMOCIR_DEAD",
+            "$JS.API.DIRECT.GET.OBJ_weimocir-images",
+        ],
+        Role::Admin => vec![],
+    };
+    let mut subscribe =
+        vec![">", "weimocir.>", "weimocir.vectors.>", "weimocir.work.>", "_INBOX.>", "$JS.>"];
+    subscribe.extend(ROLES.into_iter().filter(|other| *other != role).map(|other| match other {
+        Role::Caption => "_INBOX_caption.>",
+        Role::Encode => "_INBOX_encode.>",
+        Role::Store => "_INBOX_store.>",
+        Role::Query => "_INBOX_query.>",
+        Role::Gateway => "_INBOX_gateway.>",
+        Role::Client => "_INBOX_client.>",
+        Role::Admin => "_INBOX_admin.>",
+    }));
+    if role != Role::Query {
+        subscribe.push("weimocir.search");
+    }
+    if role != Role::Encode {
+        subscribe.push("weimocir.encode.query");
+    }
+    if role != Role::Store {
+        subscribe.push("weimocir.candidates.default.0");
+    }
+    (publish, subscribe)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_refuses_what_a_role_has_no_business_with() -> anyhow::Result<()> {
+    let pipeline = Pipeline::locked().await?;
+    pipeline.weimocir(&["provision", "--json"]).await?.json()?;
+    for role in ROLES.into_iter().filter(|role| *role != Role::Admin) {
+        let mut tried = Try::of(&pipeline, role).await?;
+        let (publish, subscribe) = forbidden(role);
+        for subject in publish.into_iter().chain(ADMINS) {
+            assert!(tried.publish(subject).await?, "{} may publish {subject}", role.name());
+        }
+        for subject in subscribe {
+            assert!(tried.subscribe(subject).await?, "{} may subscribe {subject}", role.name());
+        }
+        assert!(!tried.publish("$JS.API.INFO").await?, "{} is refused all", role.name());
+    }
+    // because: what is refused to all might be refused by a mistake
+    let mut admin = Try::of(&pipeline, Role::Admin).await?;
+    assert!(!admin.publish("weimocir.search").await? && !admin.subscribe("weimocir.>").await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_goes_to_who_asked_and_a_worker_writes_nowhere_else() -> anyhow::Result<()> {
+    let pipeline = Pipeline::locked().await?;
+    let asking = Try::of(&pipeline, Role::Client).await?;
+    let mut answering = Try::of(&pipeline, Role::Query).await?;
+    let mut questions = answering.client.queue_subscribe("weimocir.search", "query".into()).await?;
+    answering.client.flush().await?;
+    let asked =
+        tokio::spawn(async move { asking.client.request("weimocir.search", "?".into()).await });
+    let question = timeout(Duration::from_secs(5), questions.next()).await?.unwrap();
+    let reply = question.reply.unwrap();
+    answering.client.publish(reply.clone(), "!".into()).await?;
+    assert_eq!(asked.await??.payload, "!");
+    assert!(answering.publish(reply.as_str()).await?, "a second answer was let through");
+    assert!(answering.publish("_INBOX_client.other").await?, "a stranger's inbox was written to");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_comes_in_without_a_key_and_a_certificate_of_ours() -> anyhow::Result<()> {
+    let (pipeline, others) = (Pipeline::locked().await?, Pipeline::locked().await?);
+    let client = pipeline.nats(Role::Client);
+    let stranger = others.nats(Role::Client);
+    let connect = async |args: &NatsArgs| {
+        Bus::connect(args, "test", Patience::Glance).await.map(|_| ()).unwrap_err()
+    };
+    let refused = |error: BusError| matches!(error, BusError::NotLetIn { .. });
+    let distrusted = |error: BusError| matches!(error, BusError::Untrusted { .. });
+    Bus::connect(&client, "test", Patience::Command).await?;
+    assert!(refused(connect(&NatsArgs { nkey: None, ..client.clone() }).await), "no key");
+    let wrong_key = NatsArgs { nkey: stranger.nkey.clone(), ..client.clone() };
+    assert!(refused(connect(&wrong_key).await), "a stranger's key");
+    let wrong_authority = NatsArgs { ca: stranger.ca.clone(), ..client.clone() };
+    assert!(distrusted(connect(&wrong_authority).await), "another authority");
+    let plain = NatsArgs { ca: None, ..client.clone() };
+    assert!(distrusted(connect(&plain).await), "the system's authorities");
+    let no_certificate = NatsArgs { certificate: None, key: None, ..client.clone() };
+    connect(&no_certificate).await;
+    let (certificate, key) = (stranger.certificate.clone(), stranger.key.clone());
+    connect(&NatsArgs { certificate, key, ..client.clone() }).await;
+
+    // a worker says so at once and ends
+    let (name, wrong) = ("WEIMOCIR_NATS_NKEY".to_owned(), others.secret("query.nk"));
+    let variables = [(name, wrong.display().to_string())];
+    let worker = pipeline.start_with(Kind::Query, &[], &variables)?;
+    assert_eq!(timeout(Duration::from_secs(10), worker.ended()).await??, 1);
+    let log = pipeline.log(Kind::Query);
+    assert!(log.contains("does not let this program in"), "{log}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_in_no_log_and_in_no_help() -> anyhow::Result<()> {
+    let pipeline = Pipeline::locked().await?;
+    pipeline.weimocir(&["provision", "--json"]).await?.json()?;
+    let loud = [("WEIMOCIR_LOG".to_owned(), "trace".to_owned())];
+    let mut workers = Vec::new();
+    for kind in Kind::ALL {
+        workers.push(pipeline.start_with(kind, &[], &loud)?);
+    }
+    for kind in Kind::ALL {
+        pipeline.until_alive(kind, 1).await?;
+    }
+    let mut told = Vec::new();
+    for worker in workers {
+        let kind = worker.kind();
+        worker.stop().await?;
+        told.push(pipeline.log(kind));
+        assert!(told.last().is_some_and(|log| log.len() > 1_000), "the log of {kind:?} is short");
+    }
+    let wrong = pipeline.secret("client-key.pem").display().to_string();
+    for args in [
+        &["status", "--log", "trace"][..],
+        &["status", "--help"],
+        &["up", "--help"],
+        &["status", "--nats-nkey", &wrong],
+        &["status", "--nats", "nats://me:wonderland@127.0.0.1:1"],
+    ] {
+        let outcome = pipeline.weimocir(args).await?;
+        told.push(outcome.stdout + &outcome.stderr);
+    }
+    let (name, value) = ("WEIMOCIR_NATS".to_owned(), "nats://me:wonderland@127.0.0.1:1".to_owned());
+    let mut help = tokio::process::Command::new(
+        std::env::current_exe()?.ancestors().nth(2).unwrap().join("weimocir"),
+    );
+    let help = help.arg("--help").env(name, value).output().await?;
+    told.push(String::from_utf8_lossy(&help.stdout).into_owned());
+    for role in ROLES {
+        let seed = std::fs::read_to_string(pipeline.secret(&format!("{}.nk", role.name())))?;
+        let key = std::fs::read_to_string(pipeline.secret(&format!("{}-key.pem", role.name())))?;
+        let line = key.lines().nth(1).unwrap_or_default().to_owned();
+        for text in &told {
+            for secret in [seed.trim(), &line, "wonderland"] {
+                assert!(!text.contains(secret), "a secret of {} was told", role.name());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A limit that ARCHITECTURE.md tells of, here so that it does not go unnoticed if servers lose it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_direct_get_is_answered_to_whatever_subject_it_names() -> anyhow::Result<()> {
+    let pipeline = Pipeline::locked().await?;
+    pipeline.weimocir(&["provision", "--json"]).await?.json()?;
+    let admin = Try::of(&pipeline, Role::Admin).await?;
+    let mut watched = admin.client.subscribe("weimocir.vectors.>").await?;
+    admin.client.flush().await?;
+    let caption = Try::of(&pipeline, Role::Caption).await?;
+    let target = "weimocir.vectors.default.0.0123456789abcdef0123456789abcdef.image";
+    let get = "$JS.API.DIRECT.GET.OBJ_weimocir-images";
+    caption.client.publish_with_reply(get, target, r#"{"seq": 1}"#.into()).await?;
+    caption.client.flush().await?;
+    let written = timeout(Duration::from_secs(5), watched.next()).await?;
+    assert!(written.is_some(), "the limit is gone: take it out of ARCHITECTURE.md");
+    Ok(())
+}
