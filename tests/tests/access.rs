@@ -110,7 +110,7 @@ impl Try {
             .add_client_certificate(file(certificate), file(key))
             .custom_inbox_prefix(&inbox)
             .event_callback(move |event| {
-                let _ = send.send(event.to_string());
+                drop(send.send(event.to_string()));
                 std::future::ready(())
             });
         Ok(Self { client: options.connect(url).await?, refusals, inbox })

@@ -62,7 +62,7 @@ enum Command {
     /// Feed pictures into the pipeline
     Ingest(ingest::IngestArgs),
     /// Find images like a reference, but with what the modifier says
-    Search(search::SearchArgs),
+    Search(Box<search::SearchArgs>),
     /// Write captions about picture files, without NATS
     Caption(Box<caption::CaptionCommand>),
     /// Show everything about one image
@@ -107,7 +107,7 @@ fn run(command: Command, shared: Shared) -> BoxFuture<'static, anyhow::Result<Do
     match command {
         Command::Up(args) => up::run(*args, shared).boxed(),
         Command::Ingest(args) => ingest::run(args, shared).boxed(),
-        Command::Search(args) => search::run(args, shared).boxed(),
+        Command::Search(args) => search::run(*args, shared).boxed(),
         Command::Caption(args) => caption::run(*args, shared).boxed(),
         Command::Get(args) => get::run(args, shared).boxed(),
         Command::Delete(args) => delete::run(args, shared).boxed(),

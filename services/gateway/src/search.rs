@@ -102,7 +102,7 @@ async fn ask(app: &Gateway, mut search: SearchRequest) -> Result<SearchAnswer, P
     let Ok(permit) = timeout_at(until, app.searches.acquire()).await else {
         return Err(Problem::busy("too many searches wait; try again"));
     };
-    let _permit = permit.map_err(|e| Problem::busy(e))?;
+    let _permit = permit.map_err(Problem::busy)?;
     let left = until.saturating_duration_since(Instant::now());
     search.timeout_ms = Some((left.as_millis() as u64).max(1));
     search.version = None;

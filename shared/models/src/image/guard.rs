@@ -96,7 +96,7 @@ impl Decoders {
             drop(lock(&holder).take());
             drop(lock(&hung).take());
             // because: a caller that was told already listens no more
-            let _ = send.send(result);
+            drop(send.send(result));
         });
         match timeout(self.patience, receive).await {
             Ok(Ok(result)) => result,
