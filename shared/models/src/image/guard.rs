@@ -192,7 +192,8 @@ mod tests {
     async fn memory_is_shared_by_those_who_want_it() {
         let decoders = decoders(8);
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let half = ImageLimits::default().memory() / 2;
+        // because: what is wanted is rounded up to whole units
+        let half = ImageLimits::default().memory() / 2 - UNIT;
         let job = || {
             let (now, most) = (now.clone(), most.clone());
             decoders.run(half, move || {
