@@ -69,7 +69,7 @@ pub struct GatewayArgs {
     #[arg(long, env = "WEIMOCIR_HTTP_MAX_BYTES", default_value_t = 32 << 20, value_name = "BYTES")]
     pub http_max_bytes: u64,
     /// Searches asked of the pipeline at the same time; more wait for as long as they may take
-    // because: as many as one query worker answers at once
+    // because: fewer than the 64 that one query worker answers at once, so that others find it free
     #[arg(long, env = "WEIMOCIR_HTTP_SEARCHES", default_value_t = 48, value_name = "N",
         value_parser = clap::value_parser!(u16).range(1..))]
     pub http_searches: u16,
