@@ -194,6 +194,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
             "weimocir.dead.store",
             "weimocir.candidates.default.0",
             "weimocir.caption.query",
+            "weimocir.match.query",
             "$JS.ACK.WEIMOCIR_WORK.caption.1.1.1.1.1",
         ],
         Role::Store => vec![
@@ -231,6 +232,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
             NEXT_CAPTION,
             FOLLOW,
             "weimocir.encode.query",
+            "weimocir.match.query",
             "weimocir.candidates.default.0",
             "weimocir.dead.encode",
         ],
@@ -243,6 +245,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
             NEXT_CAPTION,
             FOLLOW,
             "weimocir.encode.query",
+            "weimocir.match.query",
             "weimocir.candidates.default.0",
             "weimocir.dead.encode",
             "$JS.API.STREAM.MSG.DELETE.WEIMOCIR_DEAD",
@@ -265,7 +268,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
         subscribe.push("weimocir.search");
     }
     if role != Role::Encode {
-        subscribe.push("weimocir.encode.query");
+        subscribe.extend(["weimocir.encode.query", "weimocir.match.query"]);
     }
     if role != Role::Store {
         subscribe.push("weimocir.candidates.default.0");

@@ -415,6 +415,7 @@ fn chunk(sequence: u32, last: bool, images: impl IntoIterator<Item = u64>) -> Ca
         source: format!("{n}.png"),
         metadata: Default::default(),
         components: None,
+        rerank_score: None,
     };
     let candidates = images.into_iter().map(candidate).collect();
     CandidatesChunk { sequence, last, model: Some(model()), images: 3, candidates }

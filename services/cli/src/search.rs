@@ -9,7 +9,7 @@ use weimocir_domain::{
 use weimocir_runtime::{Bus, Pictures};
 use weimocir_wire::{
     Blob,
-    search::{Reference, SearchAnswer, SearchRequest, SearchTiming},
+    search::{Reference, Rerank, Reranked, Reranker, SearchAnswer, SearchRequest, SearchTiming},
     subjects,
 };
 
@@ -64,6 +64,16 @@ pub(crate) struct SearchArgs {
     /// How much --less-like counts, 0 to 1 [default: 0.25]
     #[arg(long, value_name = "NUMBER", requires = "less_like")]
     less_weight: Option<Gamma>,
+    /// Score the best once more: by `matching` or `matching=WEIGHT`, where a BLIP model is loaded, or at
+    /// other weights, `alpha=A`, `beta=B` or `alpha=A,beta=B`
+    #[arg(long, value_name = "HOW", value_parser = reranker)]
+    rerank: Option<Reranker>,
+    /// How many of the best are scored once more [default: 50]
+    #[arg(long, value_name = "N", requires = "rerank")]
+    rerank_top: Option<usize>,
+    /// Seconds that this may take [default: what is left of --timeout]
+    #[arg(long, value_name = "SECONDS", requires = "rerank")]
+    rerank_budget: Option<f64>,
     /// Images that are not wanted
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     exclude: Vec<ImageId>,
@@ -117,6 +127,11 @@ pub(crate) async fn run(args: SearchArgs, shared: Shared) -> anyhow::Result<Done
         more_weight: args.more_weight,
         less_like: args.less_like.clone(),
         less_weight: args.less_weight,
+        rerank: args.rerank.map(|by| Rerank {
+            by,
+            top: args.rerank_top,
+            budget_ms: args.rerank_budget.map(|seconds| (seconds * 1e3) as u64),
+        }),
         exclude: args.exclude.clone(),
         exclude_reference: Some(!args.keep_reference),
         filter,
@@ -167,6 +182,9 @@ pub(crate) fn show(answer: &SearchAnswer) {
             candidate.image,
             candidate.source
         ));
+        if let Some(score) = candidate.rerank_score {
+            say(format_args!("       reranked {score:.4}"));
+        }
         let text =
             candidate.s_txt.map_or("no captions yet".to_owned(), |s| format!("captions {s:.4}"));
         say(format_args!("       pixels {:.4}, {text}", candidate.s_img));
@@ -180,6 +198,9 @@ pub(crate) fn show(answer: &SearchAnswer) {
                 Err(error) => say(format_args!("       {error}")),
             }
         }
+    }
+    if let Some(reranked) = &answer.reranked {
+        say(reranking(reranked));
     }
     answer.warnings.iter().for_each(|warning| say(format_args!("warning: {warning}")));
     if answer.partial {
@@ -216,12 +237,55 @@ fn show_explained(explained: &Explained, beta: Beta) {
 }
 
 fn show_timing(timing: &SearchTiming) {
-    let SearchTiming { reference_ms, encode_ms, encode, candidates_ms, merge_ms } = timing;
+    let SearchTiming { reference_ms, encode_ms, encode, candidates_ms, merge_ms, rerank_ms } =
+        timing;
     say(format_args!(
         "time in ms: reference {reference_ms:.1}, encode {encode_ms:.1} (queued {:.1}, \
-         preprocessing {:.1}, inference {:.1}), candidates {candidates_ms:.1}, merge {merge_ms:.1}",
+         preprocessing {:.1}, inference {:.1}), candidates {candidates_ms:.1}, merge {merge_ms:.1}, \
+         rerank {rerank_ms:.1}",
         encode.queued_ms, encode.preprocessing_ms, encode.inference_ms
     ));
+}
+
+/// Reads `--rerank`.
+fn reranker(written: &str) -> anyhow::Result<Reranker> {
+    let unknown = || {
+        anyhow::anyhow!(
+            "`{written}` is no reranking: expected matching, matching=0.5, alpha=0.5, beta=0.2 or alpha=0.5,beta=0.2"
+        )
+    };
+    let mut parts = written.split(',').map(|part| match part.split_once('=') {
+        Some((name, value)) => (name.trim(), Some(value.trim())),
+        None => (part.trim(), None),
+    });
+    let (mut alpha, mut beta) = (None, None);
+    for (place, (name, value)) in parts.by_ref().enumerate() {
+        match (name, value) {
+            ("matching", weight) if place == 0 && !written.contains(',') => {
+                return Ok(Reranker::Matching { weight: weight.map(str::parse).transpose()? });
+            }
+            ("alpha", Some(value)) if alpha.is_none() => alpha = Some(value.parse::<Alpha>()?),
+            ("beta", Some(value)) if beta.is_none() => beta = Some(value.parse::<Beta>()?),
+            _ => return Err(unknown()),
+        }
+    }
+    Ok(Reranker::Weights { alpha, beta })
+}
+
+/// What an answer says of its reranking.
+fn reranking(reranked: &Reranked) -> String {
+    let Reranked { by, top, images } = reranked;
+    let by = match by {
+        Reranker::Matching { weight } => {
+            let weight = weight.map_or_else(String::new, |weight| format!(", weight {weight}"));
+            format!("matching{weight}")
+        }
+        Reranker::Weights { alpha, beta } => {
+            let named = [alpha.map(|a| format!("alpha {a}")), beta.map(|b| format!("beta {b}"))];
+            named.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        }
+    };
+    format!("reranked: {images} of the best {top}, by {by}")
 }
 
 /// A row of a contact sheet, with the pictures as the gallery stores them.
@@ -247,4 +311,36 @@ pub(crate) async fn row(
         results.push(Tile { picture, heading, similarity, caption, wanted: false });
     }
     Ok(Row { reference, modifier: request.modifier.clone(), results })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::reranker;
+
+    #[test]
+    fn rerankings_are_read() {
+        for (written, expected) in [
+            ("matching", json!({ "matching": {} })),
+            ("matching=0.25", json!({ "matching": { "weight": 0.25 } })),
+            ("alpha=0.5", json!({ "weights": { "alpha": 0.5 } })),
+            ("beta = 0.25 , alpha = 1", json!({ "weights": { "alpha": 1.0, "beta": 0.25 } })),
+        ] {
+            let read = serde_json::to_value(reranker(written).unwrap()).unwrap();
+            assert_eq!(read, expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_reranking_is_refused() {
+        for wrong in ["", "alpha", "gamma=0.5", "matching,alpha=0.5", "alpha=0.5,alpha=0.6"] {
+            let error = reranker(wrong).unwrap_err().to_string();
+            assert!(error.contains("is no reranking: expected"), "{wrong}: {error}");
+        }
+        for (wrong, reason) in [("alpha=2", "not between 0 and 1"), ("matching=x", "no number")] {
+            let error = reranker(wrong).unwrap_err().to_string();
+            assert!(error.contains(reason), "{wrong}: {error}");
+        }
+    }
 }

@@ -1,12 +1,13 @@
 //! The encode worker: turns pictures and captions into vectors of the log, and encodes queries ahead
 //! of that work. Any number of them share the queue.
 //!
-//! `ingest` does the work of the queue, `query` answers requests, both by `embed`; `binding` keeps
+//! `ingest` does the work of the queue, `query` and `matching` answer requests, all by `embed`; `binding` keeps
 //! collections to one model. The encoder itself is `weimocir-models`'.
 
 mod binding;
 mod embed;
 mod ingest;
+mod matching;
 mod query;
 
 use std::time::Duration;
@@ -132,12 +133,18 @@ async fn work_until(
     let handler = move |question| query::answer(asking.clone(), question);
     service.answer(asked, handler, &shutdown).await?;
 
-    let ingest = Ingest {
-        bus: bus.clone(),
-        pictures: Pictures::open(&bus).await?,
-        encoder: encoder.clone(),
-        binding,
+    let pictures = Pictures::open(&bus).await?;
+    let asked = Asked {
+        subject: subjects::MATCH_QUERY.into(),
+        group: "encode".into(),
+        question: "match",
+        limit: QUERIES,
     };
+    let asking = (encoder.clone(), pictures.clone());
+    let handler = move |question| matching::answer(asking.0.clone(), asking.1.clone(), question);
+    service.answer(asked, handler, &shutdown).await?;
+
+    let ingest = Ingest { bus: bus.clone(), pictures, encoder: encoder.clone(), binding };
     let [of_images, of_captions] =
         queues(usize::from(args.encode_in_flight), Duration::from_secs(args.encode_ack_wait));
     operations.ready(&bus);

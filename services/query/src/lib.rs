@@ -3,10 +3,11 @@
 //!
 //! `search` is the sequence of steps; `reference` finds the reference's embedding and captions;
 //! `feedback` those of images that are liked or not;
-//! `scatter` asks the shards. It computes no embedding and holds no vector itself.
+//! `scatter` asks the shards; `rerank` looks at the best once more. It computes no embedding and holds no vector itself.
 
 mod feedback;
 mod reference;
+mod rerank;
 mod scatter;
 mod search;
 

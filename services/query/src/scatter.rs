@@ -150,6 +150,7 @@ mod tests {
             source: String::new(),
             metadata: serde_json::Map::new(),
             components: None,
+            rerank_score: None,
         }
     }
 

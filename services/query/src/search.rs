@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weimocir_domain::{
-    Alpha, Beta, Collection, Embedding, Filter, Gamma, ImageId, ModelId, Query, Steering,
-    SteeringError, TextReference, merge,
+    Alpha, Beta, Candidate, Collection, Embedding, Filter, Gamma, ImageId, ModelId, Query,
+    Steering, SteeringError, TextReference, merge,
 };
 use weimocir_runtime::{Bus, CollectionError, Collections};
 use weimocir_wire::{
     Vector, metrics as names,
     query::{CandidatesQuery, EncodeQuery, EncodeTiming, EncodedQuery},
-    search::{Reference, Refusal, RefusalCode, SearchAnswer, SearchRequest, SearchTiming},
+    search::{
+        Reference, Refusal, RefusalCode, Reranked, SearchAnswer, SearchRequest, SearchTiming,
+    },
     subjects,
     vectors::CollectionRecord,
 };
@@ -19,12 +21,13 @@ use weimocir_wire::{
 use crate::{
     feedback::{Feedback, mean},
     reference::Resolved,
+    rerank::{Closer, Weighed},
     scatter,
 };
 
 const DEFAULT_K: usize = 10;
 /// More candidates than this are a listing, not a search.
-const MAX_K: usize = 1_000;
+pub(crate) const MAX_K: usize = 1_000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 // because: they move a query to be seen, and do not turn it round; no data set has chosen them
@@ -47,7 +50,15 @@ struct Plan {
     negative: Option<String>,
     filter: Option<Filter>,
     k: usize,
+    closer: Option<Closer>,
     until: Instant,
+}
+
+impl Plan {
+    /// How many candidates the shards are asked for: those answered, and those looked at once more.
+    fn asked_for(&self) -> usize {
+        self.k.max(self.closer.as_ref().map_or(0, |closer| closer.top))
+    }
 }
 
 /// What a search is made of, all of it encoded.
@@ -79,12 +90,19 @@ impl Searcher {
         let question = candidates_query(&plan, &request, query, (*alpha, *beta), exclude)?;
         let gathered = scatter::ask(&self.bus, &plan.record, question, plan.until).await?;
         let candidates_ms = steps.step("candidates");
-        let candidates = merge(plan.k, gathered.candidates);
+        let mut candidates = merge(plan.asked_for(), gathered.candidates);
         let merge_ms = steps.step("merge");
+        let (reranked, warning) = self.closer_look(&plan, &ingredients, &mut candidates).await?;
+        candidates.truncate(plan.k);
+        if !request.explain {
+            candidates.iter_mut().for_each(|candidate| candidate.components = None);
+        }
+        let rerank_ms = steps.step("rerank");
+        let mut warnings = ingredients.warnings;
+        warnings.extend(warning);
         if !gathered.missing.is_empty() {
             metrics::counter!(names::PARTIAL_SEARCHES).increment(1);
         }
-        let mut warnings = ingredients.warnings;
         if gathered.missing.is_empty() && plan.filter.is_none() {
             warnings.extend(fewer_than_asked(request.k, gathered.images));
         }
@@ -101,9 +119,31 @@ impl Searcher {
             missing_shards: gathered.missing,
             warnings,
             took_ms: start.elapsed().as_secs_f64() * 1e3,
-            timing: SearchTiming { reference_ms, encode_ms, encode, candidates_ms, merge_ms },
+            timing: SearchTiming {
+                reference_ms,
+                encode_ms,
+                encode,
+                candidates_ms,
+                merge_ms,
+                rerank_ms,
+            },
+            reranked,
             norms: request.explain.then(|| ingredients.query.norms()),
         })
+    }
+
+    async fn closer_look(
+        &self,
+        plan: &Plan,
+        ingredients: &Ingredients,
+        candidates: &mut [Candidate],
+    ) -> Result<(Option<Reranked>, Option<String>), Refusal> {
+        let Some(closer) = plan.closer.clone() else { return Ok((None, None)) };
+        let Ingredients { query, alpha, beta, .. } = ingredients;
+        let weighed = Weighed { norms: query.norms(), alpha: *alpha, beta: *beta };
+        let of = (&plan.model, &weighed);
+        let (reranked, warning) = self.rerank(closer, candidates, of, plan.until).await?;
+        Ok((Some(reranked), warning))
     }
 
     async fn plan(&self, request: &mut SearchRequest, start: Instant) -> Result<Plan, Refusal> {
@@ -118,6 +158,8 @@ impl Searcher {
         if !(1..=MAX_K).contains(&k) {
             return Err(Refusal::invalid(format!("k is {k}, which is not between 1 and {MAX_K}")));
         }
+        let closer =
+            request.rerank.map(|rerank| Closer::new(rerank, modifier.as_ref())).transpose()?;
         let timeout = request.timeout_ms.map_or(DEFAULT_TIMEOUT, Duration::from_millis);
         let record = self.collection(&request.collection).await?;
         let filter = request.filter.take();
@@ -129,7 +171,7 @@ impl Searcher {
             Refusal::new(RefusalCode::NotReady, message)
         })?;
         let until = start + timeout.min(MAX_TIMEOUT);
-        Ok(Plan { record, model, modifier, negative, filter, k, until })
+        Ok(Plan { record, model, modifier, negative, filter, k, closer, until })
     }
 
     async fn collection(&self, name: &Collection) -> Result<CollectionRecord, Refusal> {
@@ -322,10 +364,10 @@ fn candidates_query(
         captions: query.captions().iter().map(Vector::from).collect(),
         alpha,
         beta,
-        k: plan.k,
+        k: plan.asked_for(),
         exclude,
         filter: plan.filter.clone(),
-        explain: request.explain,
+        explain: request.explain || plan.closer.as_ref().is_some_and(Closer::needs_components),
     })
 }
 

@@ -499,7 +499,18 @@ impl Gallery {
             None => Default::default(),
         };
         let components = None;
-        Ok(Candidate { image, similarity, s_img, s_txt, captions, source, metadata, components })
+        let rerank_score = None;
+        Ok(Candidate {
+            image,
+            similarity,
+            s_img,
+            s_txt,
+            captions,
+            source,
+            metadata,
+            components,
+            rerank_score,
+        })
     }
 
     /// What an image's score is at any weights.

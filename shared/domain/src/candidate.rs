@@ -26,6 +26,9 @@ pub struct Candidate {
     /// What the score is at any other weights, for a search that asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub components: Option<Components>,
+    /// What a reranked answer orders this candidate by; absent from those that were not scored anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerank_score: Option<f32>,
 }
 
 /// One caption of an image, and its own similarity to the query; absent where the query has no
@@ -162,6 +165,7 @@ mod tests {
             source: String::new(),
             metadata: serde_json::Map::new(),
             components: None,
+            rerank_score: None,
         }
     }
 

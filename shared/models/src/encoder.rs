@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use weimocir_domain::{Embedding, LongText, ModelId};
 
 use crate::{
+    blip::BlipRetrieval,
     bundled,
     device::Budget,
     dual_encoder::DualEncoder,
@@ -102,6 +103,11 @@ impl Encoder {
         self.dim
     }
 
+    /// Whether it has an image-text matching head, which `matching` needs.
+    pub fn has_matching_head(&self) -> bool {
+        matches!(self.model, DualEncoder::Blip(_))
+    }
+
     /// The weights (α, β) to use when the caller names none.
     pub fn default_weights(&self) -> (f32, f32) {
         self.default_weights
@@ -180,21 +186,36 @@ impl Encoder {
     /// An encoder without that head, numbers of pictures and texts that differ, an empty text,
     /// pixels of another model's size, or a failing device.
     pub fn matching(&self, pictures: &[Pixels], texts: &[String]) -> Result<Vec<f32>, ModelError> {
-        let DualEncoder::Blip(blip) = &self.model else {
-            return Err(ModelError::NoMatchingHead { model: self.id.clone() });
-        };
+        self.matching_head()?;
         if pictures.len() != texts.len() {
             let (pictures, texts) = (pictures.len(), texts.len());
             return Err(ModelError::Unpaired { pictures, texts });
         }
         let tokens = self.text_preprocessor.tokens(texts, LongText::Truncate)?;
-        let mut found = Vec::with_capacity(texts.len());
-        for (pictures, texts) in
-            pictures.chunks(MATCHED_AT_ONCE).zip(tokens.chunks(MATCHED_AT_ONCE))
-        {
-            let looks = blip.look(&self.stack(&pictures.iter().collect::<Vec<_>>())?)?;
-            let ids: Vec<Vec<u32>> = texts.iter().map(|tokens| tokens.ids.clone()).collect();
-            found.extend(blip.matching(&ids, &looks)?.to_vec1::<f32>()?);
+        let pairs: Vec<_> = pictures.iter().zip(&tokens).collect();
+        self.match_pairs(&pairs, MATCHED_AT_ONCE)
+    }
+
+    fn matching_head(&self) -> Result<&BlipRetrieval, ModelError> {
+        match &self.model {
+            DualEncoder::Blip(blip) => Ok(blip),
+            DualEncoder::Clip(_) => Err(ModelError::NoMatchingHead { model: self.id.clone() }),
+        }
+    }
+
+    /// In passes of at most `at_once` pairs.
+    pub(crate) fn match_pairs(
+        &self,
+        pairs: &[(&Pixels, &Tokens)],
+        at_once: usize,
+    ) -> Result<Vec<f32>, ModelError> {
+        let mut found = Vec::with_capacity(pairs.len());
+        for pass in pairs.chunks(at_once.min(MATCHED_AT_ONCE)) {
+            let pictures: Vec<&Pixels> = pass.iter().map(|(picture, _)| *picture).collect();
+            let texts: Vec<Vec<u32>> = pass.iter().map(|(_, text)| text.ids.clone()).collect();
+            let blip = self.matching_head()?;
+            let looks = blip.look(&self.stack(&pictures)?)?;
+            found.extend(blip.matching(&texts, &looks)?.to_vec1::<f32>()?);
         }
         Ok(found)
     }

@@ -18,11 +18,13 @@ use crate::{
 enum Job {
     Image(Pixels),
     Texts(Vec<Tokens>),
+    Pair(Pixels, Tokens),
 }
 
 #[derive(Debug)]
 enum Answer {
     Image(Embedding),
+    Pair(f32),
     Texts(Vec<EncodedText>),
 }
 
@@ -33,6 +35,7 @@ pub struct EncoderHandle {
     id: ModelId,
     dim: usize,
     default_weights: (f32, f32),
+    has_matching_head: bool,
     preprocessor: Arc<Preprocessor>,
     text_preprocessor: TextPreprocessor,
 }
@@ -45,6 +48,7 @@ impl EncoderHandle {
             id: encoder.id().clone(),
             dim: encoder.dim(),
             default_weights: encoder.default_weights(),
+            has_matching_head: encoder.has_matching_head(),
             preprocessor: encoder.preprocessor(),
             text_preprocessor: encoder.text_preprocessor(),
             thread: DeviceThread::spawn("encoder", queues, move |jobs, budget| {
@@ -63,6 +67,11 @@ impl EncoderHandle {
 
     pub fn default_weights(&self) -> (f32, f32) {
         self.default_weights
+    }
+
+    /// As `Encoder::has_matching_head`.
+    pub fn has_matching_head(&self) -> bool {
+        self.has_matching_head
     }
 
     pub fn preprocessor(&self) -> Arc<Preprocessor> {
@@ -95,7 +104,7 @@ impl EncoderHandle {
             self.hand_over(lane, Job::Image(pixels), Cost::IMAGE).await?;
         match value {
             Answer::Image(value) => Ok(Timed { value, queued, inference }),
-            Answer::Texts(_) => unreachable!("a picture is answered with its embedding"),
+            _ => unreachable!("a picture is answered with its embedding"),
         }
     }
 
@@ -113,7 +122,26 @@ impl EncoderHandle {
             self.hand_over(lane, Job::Texts(texts), cost).await?;
         match value {
             Answer::Texts(value) => Ok(Timed { value, queued, inference }),
-            Answer::Image(_) => unreachable!("texts are answered with theirs"),
+            _ => unreachable!("texts are answered with theirs"),
+        }
+    }
+
+    /// As `encode_image`: the probability that a text describes a picture.
+    ///
+    /// # Errors
+    /// As `DeviceThread::submit` and `Encoder::matching`.
+    pub async fn match_text(
+        &self,
+        lane: Lane,
+        pixels: Pixels,
+        text: Tokens,
+    ) -> Result<Timed<f32>, DeviceError> {
+        let cost = Cost::pair(text.ids.len());
+        let Timed { value, queued, inference } =
+            self.hand_over(lane, Job::Pair(pixels, text), cost).await?;
+        match value {
+            Answer::Pair(value) => Ok(Timed { value, queued, inference }),
+            _ => unreachable!("a pair is answered with its probability"),
         }
     }
 
@@ -135,23 +163,23 @@ impl EncoderHandle {
     }
 }
 
-/// One batch: the pictures together, the texts of all callers together.
+/// One batch: the pictures together, the texts of all callers together, and the pairs together.
 fn encode(encoder: &Encoder, jobs: &[Job], budget: Budget) -> Result<Vec<Answer>, ModelError> {
-    let pictures = jobs.iter().filter_map(|job| match job {
-        Job::Image(pixels) => Some(pixels),
-        Job::Texts(_) => None,
-    });
-    let texts = jobs.iter().filter_map(|job| match job {
-        Job::Texts(texts) => Some(texts),
-        Job::Image(_) => None,
-    });
-    let (pictures, texts): (Vec<&Pixels>, Vec<&Tokens>) =
-        (pictures.collect(), texts.flatten().collect());
+    let (mut pictures, mut texts, mut pairs) = (vec![], vec![], vec![]);
+    for job in jobs {
+        match job {
+            Job::Image(pixels) => pictures.push(pixels),
+            Job::Texts(of_one) => texts.extend(of_one),
+            Job::Pair(pixels, text) => pairs.push((pixels, text)),
+        }
+    }
     let mut embeddings = encoder.encode_pixels(&pictures, budget.images)?.into_iter();
     let mut encoded = encoder.encode_ids(&texts, budget.tokens)?.into_iter();
+    let mut matched = encoder.match_pairs(&pairs, budget.images)?.into_iter();
     let answers = jobs.iter().filter_map(|job| match job {
         Job::Image(_) => embeddings.next().map(Answer::Image),
         Job::Texts(texts) => Some(Answer::Texts(encoded.by_ref().take(texts.len()).collect())),
+        Job::Pair(..) => matched.next().map(Answer::Pair),
     });
     Ok(answers.collect())
 }

@@ -71,6 +71,21 @@ pub struct CaptionedQuery {
     pub captions: Vec<String>,
 }
 
+/// How well does a text describe stored pictures? Asked of a model's image-text matching head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MatchQuery {
+    pub model: ModelId,
+    pub text: String,
+    pub images: Vec<ImageId>,
+}
+
+/// One entry for each image asked for, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Matched {
+    /// The probability that the text describes the picture; absent where the picture cannot be read.
+    pub probabilities: Vec<Option<f32>>,
+}
+
 /// The K closest images of one shard wanted. The query comes raw and uncomposed: a shard composes it
 /// as the method says, and can tell the components of a score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -201,6 +216,8 @@ messages! {
     EncodedQuery = "encoded-query",
     CaptionQuery = "caption-query",
     CaptionedQuery = "captioned-query",
+    MatchQuery = "match-query",
+    Matched = "matched",
     CandidatesChunk = "candidates-chunk",
     LookupQuery = "lookup-query",
     Lookup = "lookup",

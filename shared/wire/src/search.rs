@@ -70,6 +70,9 @@ pub struct SearchRequest {
     /// How much they count. Default: 0.25.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub less_weight: Option<Gamma>,
+    /// Score the best once more, and order them by that. Default: no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerank: Option<Rerank>,
     /// How long the whole search may take, in milliseconds. Default 5,000.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
@@ -87,6 +90,56 @@ pub struct SearchRequest {
 pub enum Reference {
     Id(ImageId),
     Image(Blob),
+}
+
+/// A second, closer look at the best candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Rerank {
+    pub by: Reranker,
+    /// How many of the best are scored anew, 1 to 1,000, however few are answered. Default 50.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top: Option<usize>,
+    /// How long that may take, in milliseconds; then the answer has what was scored until then.
+    /// Default: all that is left of the search's own time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_ms: Option<u64>,
+}
+
+/// What the best candidates are scored by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Reranker {
+    /// The probability that the modifier describes the picture, by the image-text matching head of
+    /// the collection's model (BLIP has one): `(1 - weight)·similarity + weight·probability`.
+    Matching {
+        /// Default: 0.5, which orders as their sum does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weight: Option<Gamma>,
+    },
+    /// The similarity at other weights. One that is absent stays as it was.
+    Weights {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        alpha: Option<Alpha>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        beta: Option<Beta>,
+    },
+}
+
+/// What became of reranking: the first `images` candidates before the answer was cut to K are in the order of
+/// their `rerank_score`, the others follow by similarity.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Reranked {
+    /// With the weights that were used.
+    pub by: Reranker,
+    /// Candidates that were to be scored anew.
+    pub top: usize,
+    /// Candidates that were, in the time there was.
+    pub images: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,6 +165,9 @@ pub struct SearchAnswer {
     /// order, and finds none that are not here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub norms: Option<Norms>,
+    /// What was reranked; only where the request asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reranked: Option<Reranked>,
 }
 
 /// Where the time of a search went, step after step. Together they are almost all of `took_ms`.
@@ -127,6 +183,9 @@ pub struct SearchTiming {
     /// The question to the shards, until the last one has answered.
     pub candidates_ms: f64,
     pub merge_ms: f64,
+    /// Scoring the best once more, where the request asks for it.
+    #[serde(default)]
+    pub rerank_ms: f64,
 }
 
 /// Why there is no answer: `code` is for programs, `message` for people.

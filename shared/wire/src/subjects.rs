@@ -12,6 +12,7 @@ pub const DEAD: &str = "weimocir.dead.>";
 pub const SEARCH: &str = "weimocir.search";
 pub const ENCODE_QUERY: &str = "weimocir.encode.query";
 pub const CAPTION_QUERY: &str = "weimocir.caption.query";
+pub const MATCH_QUERY: &str = "weimocir.match.query";
 
 pub fn dead(step: &str) -> String {
     format!("weimocir.dead.{step}")

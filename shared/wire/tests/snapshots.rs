@@ -15,9 +15,12 @@ use weimocir_wire::{
     query::{
         CandidatesChunk, CandidatesQuery, CaptionQuery, CaptionedQuery, EncodeQuery, EncodeTiming,
         EncodedQuery, EncodedText, ImageState, ListQuery, ListedImage, Listing, Lookup,
-        LookupQuery, Record, RecordQuery,
+        LookupQuery, MatchQuery, Matched, Record, RecordQuery,
     },
-    search::{Reference, Refusal, RefusalCode, Refused, SearchAnswer, SearchRequest, SearchTiming},
+    search::{
+        Reference, Refusal, RefusalCode, Refused, Rerank, Reranked, Reranker, SearchAnswer,
+        SearchRequest, SearchTiming,
+    },
     vectors::{CaptionVector, CaptionsPart, CollectionRecord, ImagePart, Tombstone},
     work::{CaptionImage, DeleteImage, EncodeCaptions, EncodeImage, Metadata},
 };
@@ -117,6 +120,7 @@ fn candidate() -> Candidate {
         source: "shoes/1.jpg".into(),
         metadata: metadata(),
         components: None,
+        rerank_score: None,
     }
 }
 
@@ -124,7 +128,7 @@ fn explained() -> Candidate {
     let component = |reference, modifier| Component { reference, modifier };
     let components =
         Components { image: component(1.5, -0.25), captions: vec![component(0.0, 7.0)] };
-    Candidate { components: Some(components), ..candidate() }
+    Candidate { components: Some(components), rerank_score: Some(0.625), ..candidate() }
 }
 
 #[test]
@@ -203,6 +207,8 @@ fn query() {
         },
         CaptionQuery { image: Blob(b"GIF89a".to_vec()) },
         CaptionedQuery { captions: vec!["a red shoe".into()] },
+        MatchQuery { model: model(), text: "is blue".into(), images: vec![image(), other_image()] },
+        Matched { probabilities: vec![Some(0.75), None] },
         CandidatesQuery {
             model: model(),
             reference: Some(vector()),
@@ -280,6 +286,11 @@ fn request() -> SearchRequest {
         more_weight: Some(Gamma::new(0.75).unwrap()),
         less_like: vec![image()],
         less_weight: Some(Gamma::new(0.25).unwrap()),
+        rerank: Some(Rerank {
+            by: Reranker::Weights { alpha: Some(Alpha::new(0.5).unwrap()), beta: None },
+            top: Some(100),
+            budget_ms: Some(500),
+        }),
         timeout_ms: Some(2_000),
         explain: true,
     }
@@ -319,8 +330,10 @@ fn search() {
                 encode: encode_timing(),
                 candidates_ms: 1.5,
                 merge_ms: 0.125,
+                rerank_ms: 0.0,
             },
             norms: None,
+            reranked: None,
         },
         explained_answer(),
         Refused { error: Refusal::new(RefusalCode::UnknownImage, "there is no such image") },
@@ -342,6 +355,11 @@ fn explained_answer() -> SearchAnswer {
         took_ms: 1.5,
         timing: SearchTiming::default(),
         norms: Some(norms()),
+        reranked: Some(Reranked {
+            by: Reranker::Matching { weight: Some(Gamma::new(0.5).unwrap()) },
+            top: 50,
+            images: 48,
+        }),
     }
 }
 

@@ -16,6 +16,11 @@ pub struct Cost {
 impl Cost {
     pub const IMAGE: Self = Self { images: 1, tokens: 0, longest: 0 };
 
+    /// The cost of a picture and a text of so many tokens that is held against it.
+    pub fn pair(tokens: usize) -> Self {
+        Self { images: 1, tokens, longest: tokens }
+    }
+
     /// The cost of texts with these numbers of tokens.
     pub fn texts(lengths: impl ExactSizeIterator<Item = usize>) -> Self {
         let texts = lengths.len();
