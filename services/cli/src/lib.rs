@@ -76,7 +76,7 @@ enum Command {
     /// List the known models, and which of them are here
     Models,
     /// Show galleries, work that waits, and workers alive
-    Status,
+    Status(status::StatusArgs),
     /// Look after deliveries that were given up
     #[command(subcommand)]
     Dead(dead::DeadCommand),
@@ -90,10 +90,11 @@ enum Command {
 pub fn main(weimocir: Weimocir) -> BoxFuture<'static, ExitCode> {
     let Weimocir { command, shared } = weimocir;
     // because: a command's own output says what it did; the workers' milestones belong to `up`
-    let level = match command {
+    let level = match &command {
         Command::Up(_) => "info",
         // because: a download takes long, and without a terminal its log is all there is to see
         Command::Embed(_) | Command::Eval(_) => "warn,weimocir_models::hub::progress=info",
+        Command::Status(args) if args.draws() => "off",
         _ => "warn",
     };
     if let Err(error) = shared.telemetry.install(level, "weimocir") {
@@ -114,7 +115,7 @@ fn run(command: Command, shared: Shared) -> BoxFuture<'static, anyhow::Result<Do
         Command::Embed(args) => embed::run(*args, shared).boxed(),
         Command::Eval(args) => eval::run(*args, shared).boxed(),
         Command::Models => ready(models::run(&shared)).boxed(),
-        Command::Status => status::run(shared).boxed(),
+        Command::Status(args) => status::run(args, shared).boxed(),
         Command::Dead(command) => dead::run(command, shared).boxed(),
         Command::Provision(args) => provision::run(args, shared).boxed(),
         Command::Demo(args) => demo::run(*args, shared).boxed(),

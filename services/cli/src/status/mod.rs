@@ -1,6 +1,11 @@
-//! `weimocir status`: what there is, what waits, and who is alive.
+//! `weimocir status`: what there is, what waits, and who is alive. `watch` does so again and again,
+//! `view` draws it on a terminal, `history` tells how fast it moves.
 
-use std::collections::BTreeMap;
+mod history;
+mod view;
+mod watch;
+
+use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
 
 use serde::Serialize;
 use weimocir_client::{Totals, queues};
@@ -10,7 +15,18 @@ use weimocir_wire::{names, vectors::CollectionRecord};
 
 use crate::{Done, Shared, say, say_json};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    /// Show it again and again, on a terminal with rates and a minute's history; `q` ends
+    #[arg(long)]
+    watch: bool,
+    /// Seconds from one look to the next
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS", requires = "watch",
+        value_parser = seconds)]
+    every: f64,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
 struct Status {
     collections: Vec<Gallery>,
     backlog: BTreeMap<&'static str, Backlog>,
@@ -18,7 +34,7 @@ struct Status {
     dead_letters: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Gallery {
     name: Collection,
     model: Option<ModelId>,
@@ -31,24 +47,45 @@ struct Gallery {
     missing_shards: Vec<u16>,
 }
 
-pub(crate) async fn run(shared: Shared) -> anyhow::Result<Done> {
+pub(crate) async fn run(args: StatusArgs, shared: Shared) -> anyhow::Result<Done> {
     let bus = shared.connect().await?;
     bus.provision().await?;
-    let mut collections = Vec::new();
-    for record in Collections::open(&bus).await?.list().await? {
-        collections.push(gallery(&bus, record).await);
+    if args.watch {
+        let every = Duration::from_secs_f64(args.every);
+        return watch::run(&bus, &shared.nats.url, every, shared.json).await;
     }
-    let queues = queues(&bus).await?.into_iter();
-    let backlog = queues.map(|queue| (queue.name, queue.backlog)).collect();
-    let workers = bus.workers().await?;
-    let dead_letters = DeadLetters::open(&bus).await?.count().await?;
-    let status = Status { collections, backlog, workers, dead_letters };
+    let status = collect(&bus).await?;
     if shared.json {
         say_json(&status)?;
     } else {
         show(&status);
     }
     Ok(Done::Fully)
+}
+
+impl StatusArgs {
+    /// Whether a terminal is drawn on, which a line of the log would smear.
+    pub(crate) fn draws(&self) -> bool {
+        self.watch && std::io::stdout().is_terminal()
+    }
+}
+
+fn seconds(written: &str) -> anyhow::Result<f64> {
+    let seconds: f64 = written.parse()?;
+    anyhow::ensure!((0.1..=3_600.0).contains(&seconds), "expected 0.1 to 3600 seconds");
+    Ok(seconds)
+}
+
+async fn collect(bus: &Bus) -> anyhow::Result<Status> {
+    let mut collections = Vec::new();
+    for record in Collections::open(bus).await?.list().await? {
+        collections.push(gallery(bus, record).await);
+    }
+    let queues = queues(bus).await?.into_iter();
+    let backlog = queues.map(|queue| (queue.name, queue.backlog)).collect();
+    let workers = bus.workers().await?;
+    let dead_letters = DeadLetters::open(bus).await?.count().await?;
+    Ok(Status { collections, backlog, workers, dead_letters })
 }
 
 async fn gallery(bus: &Bus, record: CollectionRecord) -> Gallery {
@@ -81,10 +118,13 @@ fn show(status: &Status) {
     for name in names::SERVICES {
         let alive: Vec<&WorkerInfo> =
             status.workers.iter().filter(|worker| worker.name == name).collect();
-        let facts = alive.first().map_or_else(String::new, |worker| {
-            worker.facts.iter().map(|(key, value)| format!(" {key}={value}")).collect()
-        });
-        say(format_args!("{name:<16} {} alive{facts}", alive.len()));
+        say(format!("{name:<16} {} alive {}", alive.len(), facts(&alive)).trim_end());
     }
     say(format_args!("dead letters: {}", status.dead_letters));
+}
+
+/// What the first of the workers says of itself, as all of a kind should say the same.
+fn facts(alive: &[&WorkerInfo]) -> String {
+    let facts = alive.first().map(|worker| worker.facts.iter()).into_iter().flatten();
+    facts.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
 }
