@@ -29,6 +29,33 @@ pub fn between(reference: &Attributes, target: &Attributes, rng: &mut impl Rng) 
     Some(Text { sentence, contradictions })
 }
 
+/// What of `reference` is not to be seen in `target` any more, in words that are true of the
+/// reference: a negative text. `None` where words cannot tell.
+pub fn gone(reference: &Attributes, target: &Attributes) -> Option<String> {
+    let differs = |facet: Facet| reference.code(facet) != target.code(facet);
+    let mut words = Vec::new();
+    if differs(Facet::Color) {
+        words.push(words::color(reference.color));
+    }
+    if differs(Facet::Pattern) {
+        words.push(words::pattern_adjectives(reference.pattern)[0]);
+    }
+    if differs(Facet::Length) {
+        words.extend(reference.length.map(words::length));
+    }
+    if differs(Facet::Sleeve) {
+        words.extend(reference.sleeve.map(words::sleeve_adjective));
+    }
+    if differs(Facet::Garment) {
+        words.push(words::nouns(reference.garment, None)[0]);
+    }
+    if differs(Facet::Graphic) {
+        let graphic = reference.graphic.filter(|&graphic| graphic != Graphic::Blank);
+        words.extend(graphic.map(|graphic| words::graphic_nouns(graphic)[0]));
+    }
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
 /// A sentence in the manner of a modifier that is true of the picture.
 pub fn for_training(attributes: &Attributes, rng: &mut impl Rng) -> Text {
     loop {
