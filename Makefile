@@ -98,7 +98,7 @@ lint: cargo ## Check format and lints
 check-deploy: export PATH := $(CURDIR)/.build/deploy-tools/bin:$(PATH)
 check-deploy: export PYTHONPATH := $(CURDIR)/.build/deploy-tools
 check-deploy: export PYTHONDONTWRITEBYTECODE := 1
-check-deploy: .build/deploy-tools.done ## Check images, Compose and Kubernetes files offline, and that each check sees a mistake
+check-deploy: .build/deploy-tools.done .build/nats.done ## Check images, Compose and Kubernetes files offline, and that each check sees a mistake
 	@python3 deploy/check/check.py
 	@python3 deploy/check/selftest.py
 

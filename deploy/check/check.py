@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Checks everything in `deploy` offline and tells what is wrong: exit code 1 if anything is.
 
-The tools of tools.txt must be on PATH and PYTHONPATH: `make check-deploy` does that.
+The tools of tools.txt must be on PATH and PYTHONPATH, and WEIMOCIR_NATS_SERVER name a nats-server: `make check-deploy`
+does that. openssl makes keys to look at.
 """
 
 import pathlib

@@ -18,18 +18,20 @@ from mistakes import MISTAKES
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What the checks read and no mistake is planted in.
 SOURCES = ("services", "shared", "Cargo.toml")
+# What keys are made by and of.
+KEYS = ("nats/nats.conf", "nats/make-keys", "kubernetes/make-secrets")
 
 
 def copy(folder):
     root = pathlib.Path(folder)
-    shutil.copytree(ROOT / "deploy", root / "deploy", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "deploy", root / "deploy", ignore=shutil.ignore_patterns("__pycache__", "secrets"))
     shutil.copytree(ROOT / ".ci", root / ".ci")
     for name in SOURCES:
         (root / name).symlink_to(ROOT / name)
     return root
 
 
-def unseen(root, mistake, overlays):
+def unseen(root, mistake, good):
     """Why a mistake does not count as seen; none if it was."""
     file = root / "deploy" / mistake.file
     sound = file.read_text(encoding="utf-8")
@@ -38,7 +40,9 @@ def unseen(root, mistake, overlays):
     file.write_text(sound.replace(mistake.old, mistake.new, 1), encoding="utf-8")
     tree = Tree(root, rendered_with(mistake.file))
     if not mistake.file.startswith("kubernetes/"):
-        tree.overlays = overlays
+        tree.overlays = good.overlays
+    if not mistake.file.startswith(KEYS):
+        tree.keys = good.keys
     try:
         told = problems(tree, CHECKS[mistake.check])
     finally:
@@ -58,8 +62,8 @@ def unseen_of(mistakes):
     """Those of some mistakes that were not seen, with the reason, in a copy of their own."""
     with tempfile.TemporaryDirectory() as folder:
         root = copy(folder)
-        overlays = Tree(root).overlays
-        found = [(mistake, unseen(root, mistake, overlays)) for mistake in mistakes]
+        good = Tree(root)
+        found = [(mistake, unseen(root, mistake, good)) for mistake in mistakes]
     return [f"{mistake.check}: {reason}" for mistake, reason in found if reason]
 
 

@@ -1,6 +1,6 @@
 """All checks by the name that they are told of under, in the order in which they run."""
 
-from . import hardening, linters, nats, programs, schemas, wiring
+from . import hardening, keys, linters, nats, programs, schemas, wiring
 
 CHECKS = {
     "kubernetes": schemas.kubernetes,
@@ -30,4 +30,10 @@ CHECKS = {
     "nats in compose": nats.compose,
     "nats versions": nats.versions,
     "nats reached": nats.network,
+    "nats servers": keys.servers,
+    "roles": keys.roles,
+    "keys in pods": keys.pods,
+    "keys' variables": keys.environment,
+    "certificates": keys.certificates,
+    "scaled account": keys.scaled,
 }

@@ -2,9 +2,7 @@
 
 import re
 
-from .tree import matches
-
-NAMESPACE = "weimocir"
+from .tree import NAMESPACE, matches
 
 
 def values(tree):
@@ -20,21 +18,20 @@ def values(tree):
     if config.get("merge", {}).get("max_payload") != f"<< {limit} >>":
         yield f"nats/values.yaml: max_payload is not {limit}, as `weimocir up` has it"
     copies = config["cluster"]["replicas"] if config["cluster"]["enabled"] else 1
-    for name, item, overlay in tree.each("ConfigMap"):
-        wanted = int(item["data"].get("WEIMOCIR_NATS_REPLICAS", 1))
-        if wanted > copies:
-            yield f"{name} wants {wanted} copies of each stream, and there are {copies} servers"
+    for wanted in re.findall(r"--nats-replicas (\d)", tree.text("deploy/README.md")):
+        if int(wanted) > copies:
+            yield f"deploy/README.md wants {wanted} copies of each stream, and there are {copies} servers"
 
 
 def addresses(tree):
     """That the addresses in manifests are those of the services which the chart makes."""
     content = tree.yaml("deploy/nats/values.yaml")
     name = content.get("fullnameOverride", "nats")
-    clients = f"nats://{name}.{NAMESPACE}.svc.cluster.local:4222"
+    clients = [f"{scheme}://{name}.{NAMESPACE}.svc.cluster.local:4222" for scheme in ("nats", "tls")]
     monitor = f"{name}-headless.{NAMESPACE}.svc.cluster.local:{content['config']['monitor']['port']}"
     for told, item, _ in tree.each("ConfigMap"):
-        if item["data"].get("WEIMOCIR_NATS", clients) != clients:
-            yield f"{told}: WEIMOCIR_NATS is not {clients}"
+        if item["data"].get("WEIMOCIR_NATS", clients[0]) not in clients:
+            yield f"{told}: WEIMOCIR_NATS is not {' or '.join(clients)}"
     for told, item, _ in tree.each("ScaledObject"):
         for trigger in item["spec"]["triggers"]:
             if trigger["metadata"].get("natsServerMonitoringEndpoint") != monitor:

@@ -10,7 +10,7 @@ from .tree import named
 
 # The oldest Kubernetes that all overlays run on, because of image volumes, and the newest that is known.
 VERSIONS = ("1.35", "1.37")
-OWN = ("ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule")
+OWN = ("ScaledObject", "PodMonitor", "PrometheusRule")
 # What KEDA's nats-jetstream scaler reads. Its CRD takes any text here, and KEDA passes over what it does not know.
 TRIGGER = {
     "natsServerMonitoringEndpoint", "account", "stream", "consumer", "lagThreshold", "activationLagThreshold",
@@ -22,6 +22,7 @@ def kubernetes(tree):
     """As `kubernetes-validate --strict`, with an error where it has no schema and only warns."""
     slicing = tree.yaml("deploy/kubernetes/time-slicing.yaml")
     alone = [(named("time-slicing.yaml", slicing), slicing, None)]
+    alone += [(named("make-secrets", item), item, None) for item in tree.keys.objects]
     for name, item, _ in [*tree.each(), *alone]:
         if item["kind"] in OWN:
             continue
@@ -39,27 +40,18 @@ def custom_resources(tree):
     schemas = {kind: schema(tree, kind.lower()) for kind in OWN}
     for name, item, _ in tree.each(*OWN):
         yield from (f"{name} {line}" for line in misfits(schemas[item["kind"]], item))
-    for name, item, overlay in tree.each("ScaledObject"):
+    for name, item, _ in tree.each("ScaledObject"):
         for trigger in item["spec"].get("triggers", []):
-            yield from (f"{name}: {line}" for line in trigger_problems(trigger, given(tree, overlay, trigger)))
+            yield from (f"{name}: {line}" for line in trigger_problems(trigger))
 
 
-def given(tree, overlay, trigger):
-    """What a TriggerAuthentication adds to a trigger."""
-    wanted = trigger.get("authenticationRef", {}).get("name")
-    for item in tree.overlays[overlay]:
-        if item["kind"] == "TriggerAuthentication" and item["metadata"]["name"] == wanted:
-            return {entry["parameter"] for entry in item["spec"].get("secretTargetRef", [])}
-    return set()
-
-
-def trigger_problems(trigger, elsewhere):
+def trigger_problems(trigger):
     if trigger.get("type") != "nats-jetstream":
         return
     metadata = trigger["metadata"]
     for key in metadata.keys() - TRIGGER:
         yield f"the scaler nats-jetstream does not know {key}"
-    for key in {"natsServerMonitoringEndpoint", "account", "stream", "consumer"} - metadata.keys() - elsewhere:
+    for key in {"natsServerMonitoringEndpoint", "account", "stream", "consumer"} - metadata.keys():
         yield f"the scaler nats-jetstream needs {key}"
     for key in {"lagThreshold", "activationLagThreshold"} & metadata.keys():
         if not metadata[key].isdigit():

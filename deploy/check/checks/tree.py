@@ -1,15 +1,20 @@
 """The files under check: read, rendered and handed out. Finds nothing wrong itself but what cannot be read."""
 
+import base64
 import concurrent.futures
 import functools
+import json
 import pathlib
 import subprocess
+import sys
+import tempfile
 
 import yaml
 
 # because: libyaml reads ten times as fast, and no package lacks it where these checks run
 Loader = yaml.CSafeLoader
 OVERLAYS = ("laptop", "gpu", "cluster")
+NAMESPACE = "weimocir"
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
 
@@ -50,6 +55,17 @@ class Tree:
             raise Broken(f"the overlay {overlay} cannot be rendered: {done.stderr.strip()}")
         return [item for item in yaml.load_all(done.stdout, Loader=Loader) if item]
 
+    @functools.cached_property
+    def keys(self):
+        """What make-secrets makes, in a folder that is gone afterwards."""
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, str(self.deploy / "kubernetes/make-secrets"), "--out", folder]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise Broken(f"make-secrets failed: {done.stderr.strip()}")
+            files = {file.name: file.read_text(encoding="utf-8") for file in pathlib.Path(folder).iterdir()}
+        return Keys(files, json.loads(done.stdout)["items"])
+
     def each(self, *kinds):
         """Every rendered object of these kinds with the name to tell people, and its overlay."""
         for overlay, items in self.overlays.items():
@@ -68,6 +84,21 @@ class Tree:
             spec = template["spec"]
             for container in spec.get("initContainers", []) + spec["containers"]:
                 yield f"{name}, container {container['name']}", container, overlay
+
+
+class Keys:
+    """The files that make-keys made, by name, and the Secrets that make-secrets printed."""
+
+    def __init__(self, files, objects):
+        self.files = files
+        self.objects = objects
+        self.secrets = {
+            item["metadata"]["name"]: {key: base64.b64decode(data) for key, data in item["data"].items()}
+            for item in objects
+        }
+
+    def roles(self):
+        return {name.removesuffix(".nk") for name in self.files if name.endswith(".nk")}
 
 
 def named(overlay, item):

@@ -93,8 +93,8 @@ def ports(tree):
 
 
 def references(tree):
-    """That whatever is named is there: in the same overlay, or told of in deploy/README.md if a person makes it."""
-    guide = tree.text("deploy/README.md")
+    """That whatever is named is there: in the same overlay, made by make-secrets, or told of in deploy/README.md if a
+    person makes it."""
     for name, template, overlay in tree.pods():
         spec = template["spec"]
         wanted = {("ServiceAccount", spec.get("serviceAccountName", "default"))}
@@ -110,20 +110,14 @@ def references(tree):
             yield f"{name} mounts a volume {missing} that it does not have"
         for unused in sorted(volumes - mounts):
             yield f"{name} has a volume {unused} that no container mounts"
-        yield from (f"{name} {line}" for line in absent(tree, overlay, wanted, guide))
+        yield from (f"{name} {line}" for line in absent(tree, overlay, wanted))
     for name, item, overlay in tree.each("StatefulSet"):
         wanted = {("Service", item["spec"]["serviceName"])}
-        yield from (f"{name} {line}" for line in absent(tree, overlay, wanted, guide))
+        yield from (f"{name} {line}" for line in absent(tree, overlay, wanted))
     for name, item, overlay in tree.each("ScaledObject"):
         target = item["spec"]["scaleTargetRef"]
         wanted = {(target.get("kind", "Deployment"), target["name"])}
-        for trigger in item["spec"]["triggers"]:
-            if "authenticationRef" in trigger:
-                wanted.add(("TriggerAuthentication", trigger["authenticationRef"]["name"]))
-        yield from (f"{name} {line}" for line in absent(tree, overlay, wanted, guide))
-    for name, item, overlay in tree.each("TriggerAuthentication"):
-        wanted = {("Secret", entry["name"]) for entry in item["spec"].get("secretTargetRef", [])}
-        yield from (f"{name} {line}" for line in absent(tree, overlay, wanted, guide))
+        yield from (f"{name} {line}" for line in absent(tree, overlay, wanted))
 
 
 def item_claims(tree, overlay, name):
@@ -153,14 +147,16 @@ def of_volume(volume):
         yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
 
 
-def absent(tree, overlay, wanted, guide):
-    there = {(item["kind"], item["metadata"]["name"]): item for item in tree.overlays[overlay]}
+def absent(tree, overlay, wanted):
+    guide = tree.text("deploy/README.md")
+    items = [*tree.overlays[overlay], *tree.keys.objects]
+    there = {(item["kind"], item["metadata"]["name"]): item for item in items}
     for kind, name, *key in sorted(wanted):
         if (kind, name) not in there:
             if kind != "Secret":
                 yield f"needs the {kind} {name}, which is not there"
             elif name not in guide:
-                yield f"needs the Secret {name}, which deploy/README.md does not tell how to make"
+                yield f"needs the Secret {name}, which deploy/README.md does not tell how to make, and make-secrets does not make"
         elif key and key[0] not in there[kind, name].get("data", {}):
             yield f"needs {key[0]} of the {kind} {name}, which has no such key"
 
