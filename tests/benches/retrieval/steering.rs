@@ -11,7 +11,7 @@ use weimocir_wire::search::{Rerank, Reranker, SearchRequest};
 use crate::set::{Recall, Set, Setting};
 
 const GAMMAS: [f32; 6] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.7];
-const ALPHAS: [f32; 5] = [0.3, 0.5, 0.7, 0.9, 1.0];
+const ALPHAS: [f32; 7] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 const BETAS: [f32; 4] = [0.0, 0.2, 0.4, 0.6];
 
 /// What somebody who looks at the first ten would mark: of those that are not the target, the one
@@ -105,8 +105,8 @@ async fn feedback(validation: &Set, test: &Set, setting: Setting) -> anyhow::Res
     Ok(())
 }
 
-/// The weights that validation is best with, and what they give on test.
-async fn chosen<W: Copy>(
+/// The weights that validation is best with, and what they give on test. Shows R@1/R@10 of all.
+async fn chosen<W: Copy + std::fmt::Debug>(
     validation: &Set,
     test: &Set,
     weights: &[W],
@@ -115,10 +115,12 @@ async fn chosen<W: Copy>(
     let mut best: Option<(Recall, W)> = None;
     for weight in weights {
         let found = recall(validation, weight, &request).await?;
+        eprint!("{weight:?}: {:.1}/{:.1}  ", found[0], found[2]);
         if best.is_none_or(|(best, _)| (found[0], found[2]) > (best[0], best[2])) {
             best = Some((found, *weight));
         }
     }
+    eprintln!();
     let Some((_, weight)) = best else { anyhow::bail!("no weights to choose from") };
     Ok((weight, recall(test, &weight, &request).await?))
 }
@@ -146,11 +148,10 @@ async fn marks(set: &Set, setting: Setting) -> anyhow::Result<Vec<Option<Marks>>
         });
         let seen: Vec<(usize, usize)> = seen.collect();
         let more = seen.iter().min_by_key(|(differences, _)| *differences);
-        let less = seen.iter().min_by_key(|(differences, _)| Reverse(*differences));
-        anyhow::Ok(
-            more.zip(less)
-                .map(|(more, less)| Marks { more: set.ids[more.1], less: set.ids[less.1] }),
-        )
+        let others = seen.iter().filter(|mark| Some(*mark) != more);
+        let less = others.min_by_key(|(differences, _)| Reverse(*differences));
+        let marks = more.zip(less);
+        anyhow::Ok(marks.map(|(more, less)| Marks { more: set.ids[more.1], less: set.ids[less.1] }))
     });
     let marks: Vec<_> = marks.collect();
     futures::stream::iter(marks).buffered(16).try_collect().await
