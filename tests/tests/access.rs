@@ -11,6 +11,10 @@ use tokio::time::timeout;
 use weimocir_catalogue::Split;
 use weimocir_runtime::{Bus, BusError, NatsArgs, Patience};
 use weimocir_tests::{Kind, Pipeline, Role, render, until};
+use weimocir_wire::{
+    Blob, subjects,
+    submit::{SubmitAnswer, SubmitOutcome, SubmitRequest},
+};
 
 const ROLES: [Role; 7] = [
     Role::Caption,
@@ -63,6 +67,12 @@ async fn the_whole_pipeline_works_with_a_key_for_each_role() -> anyhow::Result<(
     let answer = client(&search).await?.json()?;
     let id = answer["candidates"][0]["image"].as_str().unwrap_or_default().to_owned();
     client(&["get", &id, "--json"]).await?.json()?;
+    let (gateway, _) = pipeline.start_gateway(&[]).await?;
+    let request = SubmitRequest { image: Some(Blob(whole)), ..SubmitRequest::default() };
+    let asking = pipeline.bus_as(Role::Client).await?;
+    let told: SubmitAnswer =
+        asking.ask(subjects::SUBMIT, &request, Duration::from_secs(10)).await?;
+    assert_eq!(told.outcome, SubmitOutcome::Present);
     let status = client(&["status", "--json"]).await?.json()?;
     assert!(status.to_string().contains("weimocir-encode"), "{status}");
 
@@ -82,10 +92,10 @@ async fn the_whole_pipeline_works_with_a_key_for_each_role() -> anyhow::Result<(
     pipeline.weimocir(&["dead", "retry", "--all", "--step", "encode", "--json"]).await?.json()?;
     pipeline.weimocir(&["dead", "drop", "--all", "--reason", "cut off", "--json"]).await?.json()?;
 
-    for worker in workers {
+    for worker in workers.into_iter().chain([gateway]) {
         assert_eq!(worker.stop().await?, 0);
     }
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().chain([Kind::Gateway]) {
         let log = pipeline.log(kind);
         assert!(!log.to_lowercase().contains("permissions violation"), "{log}");
     }
@@ -163,6 +173,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
     const NEXT_CAPTION: &str = "$JS.API.CONSUMER.MSG.NEXT.WEIMOCIR_WORK.caption";
     const FOLLOW: &str = "$JS.API.CONSUMER.CREATE.WEIMOCIR_VECTORS_default_0.spy";
     let search = "weimocir.search";
+    let submit = "weimocir.submit";
     let work = "weimocir.work.encode.image";
     let delete = "weimocir.work.delete";
     let collections = "$KV.weimocir-collections.default";
@@ -170,6 +181,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
     let publish = match role {
         Role::Caption => vec![
             search,
+            submit,
             IMAGE,
             TOMBSTONE,
             work,
@@ -185,6 +197,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
         ],
         Role::Encode => vec![
             search,
+            submit,
             TOMBSTONE,
             work,
             delete,
@@ -199,6 +212,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
         ],
         Role::Store => vec![
             search,
+            submit,
             IMAGE,
             work,
             delete,
@@ -212,6 +226,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
         ],
         Role::Query => vec![
             search,
+            submit,
             IMAGE,
             TOMBSTONE,
             work,
@@ -225,6 +240,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
             "$JS.API.DIRECT.GET.OBJ_weimocir-images",
         ],
         Role::Gateway => vec![
+            submit,
             IMAGE,
             TOMBSTONE,
             collections,
@@ -266,6 +282,9 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
     }));
     if role != Role::Query {
         subscribe.push("weimocir.search");
+    }
+    if role != Role::Gateway {
+        subscribe.push("weimocir.submit");
     }
     if role != Role::Encode {
         subscribe.extend(["weimocir.encode.query", "weimocir.match.query"]);

@@ -1,5 +1,5 @@
-//! The gateway: the pipeline over HTTP, and the page that people search with. It holds no picture
-//! and no vector: every answer is the workers', asked over NATS.
+//! The gateway: the pipeline over HTTP, pictures over NATS, and the page that people search with. It
+//! holds no picture and no vector: every answer is the workers', asked over NATS.
 //!
 //! `app` wires the routes; `search`, `images`, `collections`, `status` and `events` answer them, `page`
 //! serves what a browser loads. `access` says who may ask and how often, `problem` how a refusal
@@ -17,7 +17,7 @@ mod problem;
 mod search;
 mod status;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
 use axum::http::HeaderValue;
@@ -25,14 +25,17 @@ use futures::{FutureExt, future::BoxFuture};
 use tokio::net::TcpListener;
 use weimocir_fetch::FetchArgs;
 use weimocir_runtime::{
-    Bus, CancellationToken, NatsArgs, Operations, OperationsArgs, Patience, TelemetryArgs,
-    collect_metrics,
+    Asked, Bus, BusError, CancellationToken, NatsArgs, Operations, OperationsArgs, Patience,
+    Service, TelemetryArgs, collect_metrics,
 };
-use weimocir_wire::names::GATEWAY_SERVICE;
+use weimocir_wire::{names::GATEWAY_SERVICE, subjects};
 
-use crate::{access::Keys, app::Gateway};
+use crate::{
+    access::Keys,
+    app::{App, Gateway},
+};
 
-/// Answers the HTTP interface and serves the search page.
+/// Answers the HTTP interface, takes pictures over NATS, and serves the search page.
 #[derive(Debug, clap::Parser)]
 #[command(name = "weimocir-gateway", version)]
 pub struct Command {
@@ -73,7 +76,7 @@ pub struct GatewayArgs {
     #[arg(long, env = "WEIMOCIR_HTTP_SEARCHES", default_value_t = 48, value_name = "N",
         value_parser = clap::value_parser!(u16).range(1..))]
     pub http_searches: u16,
-    /// Requests that bring pictures, handled at the same time; more are told to come again
+    /// Requests that bring pictures, over HTTP and NATS, handled at the same time; more are told to come again
     #[arg(long, env = "WEIMOCIR_HTTP_UPLOADS", default_value_t = 32, value_name = "N",
         value_parser = clap::value_parser!(u16).range(1..))]
     pub http_uploads: u16,
@@ -113,15 +116,35 @@ async fn work_until(
     let bus = Bus::connect(&nats, GATEWAY_SERVICE, Patience::Worker).await?;
     bus.provision().await?;
     let gateway = Gateway::open(bus.clone(), args, keys, shutdown.clone()).await?;
+    let service = Service::start(&bus, GATEWAY_SERVICE, HashMap::new()).await?;
+    answer_submissions(&service, &gateway, &shutdown).await?;
     let measuring = tokio::spawn(measure::pipeline(gateway.clone(), shutdown.clone()));
     operations.ready(&bus);
     let router = app::router(gateway, &operations);
     tracing::info!(url = %format!("http://{address}"), "gateway ready");
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let connections = router.into_make_service_with_connect_info::<SocketAddr>();
     let stop = shutdown.clone().cancelled_owned();
-    let served = axum::serve(listener, service).with_graceful_shutdown(stop).await;
+    let served = axum::serve(listener, connections).with_graceful_shutdown(stop).await;
     shutdown.cancel();
+    service.finish().await;
     measuring.await.context("the measuring task died")?;
     bus.close().await;
     served.context("the HTTP server failed")
+}
+
+/// All gateways share what comes on `weimocir.submit`.
+async fn answer_submissions(
+    service: &Service,
+    gateway: &App,
+    shutdown: &CancellationToken,
+) -> Result<(), BusError> {
+    let asked = Asked {
+        subject: subjects::SUBMIT.into(),
+        group: "gateway".into(),
+        question: "submit",
+        limit: usize::from(gateway.args.http_uploads),
+    };
+    let gateway = gateway.clone();
+    let handler = move |request| images::submit_over_nats(gateway.clone(), request);
+    service.answer(asked, handler, shutdown).await
 }

@@ -112,45 +112,61 @@ impl From<BusError> for Problem {
 
 impl From<CollectionError> for Problem {
     fn from(error: CollectionError) -> Self {
-        let code = match error {
-            CollectionError::Unknown { .. } => RefusalCode::UnknownCollection,
-            CollectionError::ModelMix { .. } => RefusalCode::ModelMismatch,
-            CollectionError::Field { .. } => RefusalCode::Invalid,
-            CollectionError::Bus(_) => RefusalCode::Unavailable,
-        };
-        Refusal::new(code, error.to_string()).into()
+        of_collection(&error).into()
     }
 }
 
 impl From<PictureError> for Problem {
     fn from(error: PictureError) -> Self {
-        let code = match error {
-            PictureError::Missing(_) => RefusalCode::UnknownImage,
-            PictureError::Corrupt(_) => RefusalCode::Internal,
-            PictureError::TooLarge { .. } => RefusalCode::Invalid,
-            PictureError::Failed { .. } => RefusalCode::Unavailable,
-        };
-        Refusal::new(code, error.to_string()).into()
-    }
-}
-
-impl From<SubmitError> for Problem {
-    fn from(error: SubmitError) -> Self {
-        let code = match error {
-            SubmitError::Full { .. } => RefusalCode::Busy,
-            SubmitError::TooLarge { .. } | SubmitError::Wire(_) => RefusalCode::Invalid,
-            SubmitError::Refused { .. } => RefusalCode::Unavailable,
-        };
-        Refusal::new(code, error.to_string()).into()
+        of_picture(&error).into()
     }
 }
 
 impl From<SubmissionError> for Problem {
     fn from(error: SubmissionError) -> Self {
-        match error {
-            SubmissionError::Picture { cause, .. } => cause.into(),
-            SubmissionError::Submit(cause) => cause.into(),
-            SubmissionError::Refused(refusal) => refusal.into(),
-        }
+        of_submission(error).into()
+    }
+}
+
+pub(crate) fn of_collection(error: &CollectionError) -> Refusal {
+    let code = match error {
+        CollectionError::Unknown { .. } => RefusalCode::UnknownCollection,
+        CollectionError::ModelMix { .. } => RefusalCode::ModelMismatch,
+        CollectionError::Field { .. } => RefusalCode::Invalid,
+        CollectionError::Bus(_) => RefusalCode::Unavailable,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+fn of_picture(error: &PictureError) -> Refusal {
+    let code = match error {
+        PictureError::Missing(_) => RefusalCode::UnknownImage,
+        PictureError::Corrupt(_) => RefusalCode::Internal,
+        PictureError::TooLarge { .. } => RefusalCode::Invalid,
+        PictureError::Failed { .. } => RefusalCode::Unavailable,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        of_submit(&error).into()
+    }
+}
+
+fn of_submit(error: &SubmitError) -> Refusal {
+    let code = match error {
+        SubmitError::Full { .. } => RefusalCode::Busy,
+        SubmitError::TooLarge { .. } | SubmitError::Wire(_) => RefusalCode::Invalid,
+        SubmitError::Refused { .. } => RefusalCode::Unavailable,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+pub(crate) fn of_submission(error: SubmissionError) -> Refusal {
+    match error {
+        SubmissionError::Picture { cause, .. } => of_picture(&cause),
+        SubmissionError::Submit(cause) => of_submit(&cause),
+        SubmissionError::Refused(refusal) => refusal,
     }
 }

@@ -28,3 +28,19 @@ pub enum FetchError {
     #[error("cannot be fetched: {0}")]
     Failed(String),
 }
+
+impl FetchError {
+    /// Whether the same URL may well be fetched later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NoHost(_) | Self::Timeout(_) | Self::Failed(_) => true,
+            Self::Status(status) => matches!(status, 408 | 429 | 500..),
+            Self::Invalid(_)
+            | Self::Scheme(_)
+            | Self::Login
+            | Self::Address { .. }
+            | Self::Redirects(_)
+            | Self::TooLarge(_) => false,
+        }
+    }
+}

@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod names;
 pub mod query;
 pub mod search;
+pub mod submit;
 pub mod subjects;
 pub mod vectors;
 pub mod work;

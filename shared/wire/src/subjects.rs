@@ -10,6 +10,7 @@ pub const DELETE: &str = "weimocir.work.delete";
 pub const DEAD: &str = "weimocir.dead.>";
 
 pub const SEARCH: &str = "weimocir.search";
+pub const SUBMIT: &str = "weimocir.submit";
 pub const ENCODE_QUERY: &str = "weimocir.encode.query";
 pub const CAPTION_QUERY: &str = "weimocir.caption.query";
 pub const MATCH_QUERY: &str = "weimocir.match.query";

@@ -21,6 +21,7 @@ use weimocir_wire::{
         Reference, Refusal, RefusalCode, Refused, Rerank, Reranked, Reranker, SearchAnswer,
         SearchRequest, SearchTiming,
     },
+    submit::{SubmitAnswer, SubmitOutcome, SubmitRequest},
     vectors::{CaptionVector, CaptionsPart, CollectionRecord, ImagePart, Tombstone},
     work::{CaptionImage, DeleteImage, EncodeCaptions, EncodeImage, Metadata},
 };
@@ -337,6 +338,26 @@ fn search() {
         },
         explained_answer(),
         Refused { error: Refusal::new(RefusalCode::UnknownImage, "there is no such image") },
+    );
+}
+
+#[test]
+fn submit() {
+    snapshot!(
+        "submit",
+        SubmitRequest {
+            version: Some(1),
+            collection: collection(),
+            image: Some(Blob(vec![0, 255, 16])),
+            url: Some("https://shop.example/1.jpg".into()),
+            source: Some("shoes/1.jpg".into()),
+            metadata: metadata(),
+            captions: Some(vec!["a red shoe – worn".into()]),
+            make_captions: Some(false),
+        },
+        SubmitRequest { version: Some(1), ..SubmitRequest::default() },
+        SubmitAnswer { id: image(), outcome: SubmitOutcome::Submitted },
+        SubmitAnswer { id: image(), outcome: SubmitOutcome::Present },
     );
 }
 

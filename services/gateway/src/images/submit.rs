@@ -17,12 +17,18 @@ use utoipa::ToSchema;
 use weimocir_client::{Gallery, Outcome, Submission, SubmissionError, SubmitOptions, Submitter};
 use weimocir_domain::{Collection, ImageId};
 use weimocir_runtime::CollectionError;
-use weimocir_wire::{Blob, work::Metadata};
+use weimocir_wire::{
+    Blob,
+    search::{Refusal, RefusalCode},
+    submit::{SubmitAnswer, SubmitOutcome, SubmitRequest},
+    vectors::CollectionRecord,
+    work::Metadata,
+};
 
 use crate::{
     app::{App, Gateway},
     extract::{self, Json, Kind, Multipart, Path},
-    problem::Problem,
+    problem::{self, Problem},
 };
 
 /// One picture to put in.
@@ -139,13 +145,17 @@ async fn submitter(app: &Gateway, collection: &Collection) -> Result<Submitter, 
         }
         record => record?,
     };
+    Ok(submitter_into(app, record, true))
+}
+
+fn submitter_into(app: &Gateway, record: CollectionRecord, make_captions: bool) -> Submitter {
     let options = SubmitOptions {
         force: false,
-        make_captions: true,
+        make_captions,
         max_bytes: app.args.http_max_bytes,
         patient: false,
     };
-    Ok(Submitter::new(Gallery::new(&app.bus, record), app.pictures.clone(), options))
+    Submitter::new(Gallery::new(&app.bus, record), app.pictures.clone(), options)
 }
 
 /// All of them, unless none was taken.
@@ -182,19 +192,62 @@ async fn take_new(
     new: NewImage,
 ) -> Result<Submitted, SubmissionError> {
     let NewImage { image, url, source, metadata, captions } = new;
-    let source = source.or_else(|| url.clone()).unwrap_or_else(|| "upload".to_owned());
-    let fetched = match (image, url) {
-        (Some(Blob(bytes)), None) => Ok(bytes),
-        (None, Some(url)) => app.fetcher.get(&url).await.map_err(|e| e.to_string()),
-        _ => Err("one of `image` and `url` is needed".to_owned()),
-    };
-    match fetched {
+    let source = source_of(source, url.as_deref());
+    match file_of(app, image, url).await {
         Ok(bytes) => take(submitter, Submission { source, bytes, captions, metadata }).await,
-        Err(reason) => {
+        Err(Refusal { message, .. }) => {
             let outcome = Verdict::Refused;
-            Ok(Submitted { source, id: None, outcome, reason: Some(reason) })
+            Ok(Submitted { source, id: None, outcome, reason: Some(message) })
         }
     }
+}
+
+fn source_of(source: Option<String>, url: Option<&str>) -> String {
+    source.or_else(|| url.map(str::to_owned)).unwrap_or_else(|| "upload".to_owned())
+}
+
+async fn file_of(
+    app: &Gateway,
+    image: Option<Blob>,
+    url: Option<String>,
+) -> Result<Vec<u8>, Refusal> {
+    match (image, url) {
+        (Some(Blob(bytes)), None) => Ok(bytes),
+        (None, Some(url)) => app.fetcher.get(&url).await.map_err(|error| {
+            let code = match error.may_pass() {
+                true => RefusalCode::Unavailable,
+                false => RefusalCode::Invalid,
+            };
+            Refusal::new(code, error.to_string())
+        }),
+        _ => Err(Refusal::invalid("one of `image` and `url` is needed")),
+    }
+}
+
+/// Answers `weimocir.submit`. Unlike over HTTP, no collection is made: a name that is mistyped is
+/// told.
+///
+/// # Errors
+/// What is wrong with the picture or the rest of the request, or why it is not taken now.
+pub(crate) async fn submit_over_nats(
+    app: App,
+    request: SubmitRequest,
+) -> Result<[SubmitAnswer; 1], Refusal> {
+    let SubmitRequest { collection, image, url, source, metadata, captions, .. } = request;
+    let busy = |_| Refusal::new(RefusalCode::Busy, "too many uploads at once; try again");
+    let _permit = app.uploads.try_acquire().map_err(busy)?;
+    let record = app.collections.get(&collection).await;
+    let record = record.map_err(|error| problem::of_collection(&error))?;
+    let submitter = submitter_into(&app, record, request.make_captions.unwrap_or(true));
+    let source = source_of(source, url.as_deref());
+    let bytes = file_of(&app, image, url).await?;
+    let submission = Submission { source, bytes, captions, metadata };
+    let (id, outcome) = match submitter.take(submission).await.map_err(problem::of_submission)? {
+        Outcome::Submitted { image, .. } => (image, SubmitOutcome::Submitted),
+        Outcome::AlreadyThere { image } => (image, SubmitOutcome::Present),
+        Outcome::Refused { reason, .. } => return Err(Refusal::invalid(reason)),
+    };
+    Ok([SubmitAnswer { id, outcome }])
 }
 
 /// Takes one file after the other, so that one of them is in memory and not all.
