@@ -3,18 +3,16 @@
 
 use std::{
     collections::BTreeMap,
-    io::Cursor,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
 use clap::Parser;
 use futures::{StreamExt, TryStreamExt};
-use image::{ImageFormat, RgbImage};
 use serde_json::json;
 use weimocir_domain::Collection;
 use weimocir_runtime::{Bus, Collections, Pictures};
-use weimocir_tests::{Pipeline, Worker};
+use weimocir_tests::{Pipeline, Worker, tiny};
 use weimocir_wire::{
     names,
     search::{SearchAnswer, SearchRequest},
@@ -98,19 +96,13 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Images of an own colour pattern each.
+/// Tiny images, each like no other.
 async fn submit(bus: &Bus, which: std::ops::Range<u32>) -> anyhow::Result<()> {
     let pictures = Pictures::open(bus).await?;
     let one = |n: u32| {
         let (bus, pictures) = (bus.clone(), pictures.clone());
         async move {
-            let [a, b, c, d] = n.to_le_bytes();
-            let picture = RgbImage::from_fn(16, 16, |x, y| {
-                image::Rgb([a ^ (x as u8 * 16), b ^ (y as u8 * 16), c ^ d])
-            });
-            let mut file = Cursor::new(Vec::new());
-            picture.write_to(&mut file, ImageFormat::Png)?;
-            let image = pictures.put(&file.into_inner()).await?;
+            let image = pictures.put(&tiny(n)).await?;
             let (collection, source) = (Collection::default(), n.to_string());
             let work = EncodeImage { collection, image, source, metadata: Metadata::new() };
             bus.submit(subjects::ENCODE_IMAGE, &work).await?;

@@ -7,5 +7,5 @@ pub mod mixture;
 mod pictures;
 mod pipeline;
 
-pub use pictures::render;
+pub use pictures::{render, tiny};
 pub use pipeline::{Kind, Outcome, Pipeline, Role, Worker, pinned, until};

@@ -178,10 +178,12 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
     let delete = "weimocir.work.delete";
     let collections = "$KV.weimocir-collections.default";
     let picture = "$O.weimocir-images.C.x";
+    let feeds = "$KV.weimocir-feeds.default.x.y";
     let publish = match role {
         Role::Caption => vec![
             search,
             submit,
+            feeds,
             IMAGE,
             TOMBSTONE,
             work,
@@ -198,6 +200,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
         Role::Encode => vec![
             search,
             submit,
+            feeds,
             TOMBSTONE,
             work,
             delete,
@@ -213,6 +216,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
         Role::Store => vec![
             search,
             submit,
+            feeds,
             IMAGE,
             work,
             delete,
@@ -222,11 +226,13 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
             NEXT_CAPTION,
             "weimocir.encode.query",
             "$JS.API.CONSUMER.CREATE.WEIMOCIR_DEAD.spy",
+            "$JS.API.CONSUMER.CREATE.KV_weimocir-feeds.spy",
             "$JS.API.DIRECT.GET.OBJ_weimocir-images",
         ],
         Role::Query => vec![
             search,
             submit,
+            feeds,
             IMAGE,
             TOMBSTONE,
             work,
@@ -241,6 +247,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
         ],
         Role::Gateway => vec![
             submit,
+            feeds,
             IMAGE,
             TOMBSTONE,
             collections,
@@ -322,7 +329,8 @@ async fn an_answer_goes_to_who_asked_and_a_worker_writes_nowhere_else() -> anyho
     let asking = Try::of(&pipeline, Role::Client).await?;
     let mut answering = Try::of(&pipeline, Role::Query).await?;
     let mut questions = answering.client.queue_subscribe("weimocir.search", "query".into()).await?;
-    answering.client.flush().await?;
+    // because: the server has read the subscription when it answers what came after it
+    answering.client.request("$JS.API.INFO", "".into()).await?;
     let asked =
         tokio::spawn(async move { asking.client.request("weimocir.search", "?".into()).await });
     let question = timeout(Duration::from_secs(5), questions.next()).await?.unwrap();

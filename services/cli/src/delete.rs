@@ -27,16 +27,7 @@ pub(crate) async fn run(args: DeleteArgs, shared: Shared) -> anyhow::Result<Done
     let (mut deleted, mut unknown) = (Vec::new(), Vec::new());
     for image in args.images {
         let was_there = state(&bus, &collection, image).await?.image.is_some();
-        let message = DeleteImage { collection: collection.name.clone(), image };
-        let revision = bus.submit(subjects::DELETE, &message).await?;
-        let until = Instant::now() + PATIENCE;
-        while state(&bus, &collection, image).await?.tombstone < Some(revision) {
-            anyhow::ensure!(
-                Instant::now() < until,
-                "the deletion of {image} waits: is a store worker running?"
-            );
-            sleep(Duration::from_millis(20)).await;
-        }
+        forget(&bus, &collection, image).await?;
         if was_there { &mut deleted } else { &mut unknown }.push(image);
     }
     if shared.json {
@@ -54,6 +45,25 @@ pub(crate) async fn run(args: DeleteArgs, shared: Shared) -> anyhow::Result<Done
         )
         .into()),
     }
+}
+
+/// Submits the deletion, and waits until the store has heard of it.
+pub(crate) async fn forget(
+    bus: &Bus,
+    collection: &CollectionRecord,
+    image: ImageId,
+) -> anyhow::Result<()> {
+    let message = DeleteImage { collection: collection.name.clone(), image };
+    let revision = bus.submit(subjects::DELETE, &message).await?;
+    let until = Instant::now() + PATIENCE;
+    while state(bus, collection, image).await?.tombstone < Some(revision) {
+        anyhow::ensure!(
+            Instant::now() < until,
+            "the deletion of {image} waits: is a store worker running?"
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 async fn state(

@@ -44,6 +44,9 @@ pub struct Submission {
     /// Captions made elsewhere.
     pub captions: Option<Vec<String>>,
     pub metadata: Metadata,
+    /// Names this offer among all of its feed: one that is repeated within minutes, by a feed that was
+    /// killed before it knew, makes no work again.
+    pub offer: Option<String>,
 }
 
 /// What became of one picture.
@@ -79,6 +82,13 @@ const METADATA: usize = 8 << 10;
 /// How long a server that is away is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The picture that work is about.
+struct About {
+    image: ImageId,
+    source: String,
+    offer: Option<String>,
+}
+
 /// Captions that a picture is to have.
 enum Wanted {
     These(Vec<String>),
@@ -101,7 +111,7 @@ impl Submitter {
         if let Err(reason) = self.check(&submission) {
             return Ok(Outcome::Refused { source: submission.source, reason });
         }
-        let Submission { source, bytes, captions, metadata } = submission;
+        let Submission { source, bytes, captions, metadata, offer } = submission;
         let image = ImageId::of(&bytes);
         let held = match self.options.force {
             true => ImageState::default(),
@@ -109,19 +119,22 @@ impl Submitter {
         };
         let Some(revision) = held.image else {
             self.store(&bytes, &source).await?;
-            return self.submit(image, source, metadata, self.wanted(captions)).await;
+            let (about, captions) = (About { image, source, offer }, self.wanted(captions));
+            return self.submit(about, metadata, captions).await;
         };
         if !self.says_the_same(image, &metadata, captions.as_ref()).await? {
             // because: new metadata are no reason to replace captions that are there
             let keep_captions = captions.is_none() && held.captions.is_some();
             let captions = if keep_captions { Wanted::None } else { self.wanted(captions) };
-            return self.submit(image, source, metadata, captions).await;
+            return self.submit(About { image, source, offer }, metadata, captions).await;
         }
         if held.captions.is_some() || !self.options.make_captions {
             return Ok(Outcome::AlreadyThere { image });
         }
         // because: an earlier run may have been cut off between the two submissions
-        self.want_captions(image, revision, &source).await?;
+        let about = About { image, source, offer };
+        self.want_captions(&about, revision).await?;
+        let source = about.source;
         let expected = Expected { source, image: revision, captions: Some(revision) };
         Ok(Outcome::Submitted { image, expected })
     }
@@ -170,28 +183,28 @@ impl Submitter {
 
     async fn submit(
         &self,
-        image: ImageId,
-        source: String,
+        about: About,
         metadata: Metadata,
         captions: Wanted,
     ) -> Result<Outcome, SubmissionError> {
+        let About { image, ref source, .. } = about;
         let collection = self.gallery.collection.name.clone();
         let work =
             EncodeImage { collection: collection.clone(), image, source: source.clone(), metadata };
-        let revision = self.publish(subjects::ENCODE_IMAGE, &work).await?;
+        let revision = self.publish(subjects::ENCODE_IMAGE, &work, &about).await?;
         let captions = match captions {
             Wanted::These(captions) => {
                 let work = EncodeCaptions { collection, image, revision, captions };
-                self.publish(subjects::ENCODE_CAPTIONS, &work).await?;
+                self.publish(subjects::ENCODE_CAPTIONS, &work, &about).await?;
                 Some(revision)
             }
             Wanted::Made => {
-                self.want_captions(image, revision, &source).await?;
+                self.want_captions(&about, revision).await?;
                 Some(revision)
             }
             Wanted::None => None,
         };
-        let expected = Expected { source, image: revision, captions };
+        let expected = Expected { source: about.source, image: revision, captions };
         Ok(Outcome::Submitted { image, expected })
     }
 
@@ -199,9 +212,13 @@ impl Submitter {
         &self,
         subject: &str,
         message: &T,
+        about: &About,
     ) -> Result<Revision, SubmitError> {
+        let collection = &self.gallery.collection.name;
+        let named = |offer| format!("{subject} {collection} {} {offer}", about.image);
+        let name = about.offer.as_ref().map(named);
         loop {
-            match self.gallery.bus.submit(subject, message).await {
+            match self.gallery.bus.submit_once(subject, message, name.as_deref()).await {
                 Err(SubmitError::Full { .. }) if self.options.patient => {
                     tracing::warn!("the queue is full; waiting for the workers");
                 }
@@ -226,15 +243,11 @@ impl Submitter {
             && captions.is_none_or(|captions| captions.iter().eq(texts)))
     }
 
-    async fn want_captions(
-        &self,
-        image: ImageId,
-        revision: Revision,
-        source: &str,
-    ) -> Result<(), SubmitError> {
+    async fn want_captions(&self, about: &About, revision: Revision) -> Result<(), SubmitError> {
         let collection = self.gallery.collection.name.clone();
-        let work = CaptionImage { collection, image, revision, source: Some(source.to_owned()) };
-        self.publish(subjects::CAPTION, &work).await?;
+        let (image, source) = (about.image, Some(about.source.clone()));
+        let work = CaptionImage { collection, image, revision, source };
+        self.publish(subjects::CAPTION, &work, about).await?;
         Ok(())
     }
 }

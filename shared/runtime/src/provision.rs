@@ -27,6 +27,7 @@ impl Bus {
         self.stream(dead()).await?;
         self.images_bucket().await?;
         self.collections_bucket().await?;
+        self.feeds_bucket().await?;
         Ok(())
     }
 
@@ -85,19 +86,34 @@ impl Bus {
     }
 
     pub(crate) async fn collections_bucket(&self) -> Result<kv::Store, BusError> {
-        if let Ok(bucket) = self.jetstream.get_key_value(names::COLLECTIONS_BUCKET).await {
+        self.key_values(kv::Config {
+            bucket: names::COLLECTIONS_BUCKET.into(),
+            description: "WeiMoCIR: collections and what they are bound to".into(),
+            history: 8,
+            ..Default::default()
+        })
+        .await
+    }
+
+    pub(crate) async fn feeds_bucket(&self) -> Result<kv::Store, BusError> {
+        self.key_values(kv::Config {
+            bucket: names::FEEDS_BUCKET.into(),
+            description: "WeiMoCIR: what feeds have taken".into(),
+            history: 1,
+            ..Default::default()
+        })
+        .await
+    }
+
+    async fn key_values(&self, config: kv::Config) -> Result<kv::Store, BusError> {
+        if let Ok(bucket) = self.jetstream.get_key_value(&config.bucket).await {
             return Ok(bucket);
         }
+        let action = format!("provision the bucket {}", config.bucket);
         self.jetstream
-            .create_key_value(kv::Config {
-                bucket: names::COLLECTIONS_BUCKET.into(),
-                description: "WeiMoCIR: collections and what they are bound to".into(),
-                history: 8,
-                num_replicas: self.replicas,
-                ..Default::default()
-            })
+            .create_key_value(kv::Config { num_replicas: self.replicas, ..config })
             .await
-            .map_err(|e| BusError::failed("provision the collections bucket", e))
+            .map_err(|e| BusError::failed(action, e))
     }
 }
 

@@ -45,8 +45,22 @@ impl Bus {
         subject: &str,
         message: &T,
     ) -> Result<Revision, SubmitError> {
+        self.submit_once(subject, message, None).await
+    }
+
+    /// As `submit`; what has been stored under the same name in the last minutes is not stored again,
+    /// and has the sequence that it had.
+    ///
+    /// # Errors
+    /// As `submit`.
+    pub async fn submit_once<T: Message>(
+        &self,
+        subject: &str,
+        message: &T,
+        name: Option<&str>,
+    ) -> Result<Revision, SubmitError> {
         let payload = encode(message, Encoding::MessagePack)?;
-        self.submit_bytes(subject, payload.into()).boxed().await
+        self.submit_bytes(subject, payload.into(), name).boxed().await
     }
 
     /// Publishes with the current span's context, if there is one to tell.
@@ -54,8 +68,13 @@ impl Bus {
         &self,
         subject: &str,
         payload: bytes::Bytes,
+        name: Option<&str>,
     ) -> Result<PublishAckFuture, PublishError> {
         let message = trace::traced(PublishMessage::build().payload(payload));
+        let message = match name {
+            Some(name) => message.message_id(name),
+            None => message,
+        };
         self.jetstream.send_publish(subject.to_owned(), message).await
     }
 
@@ -63,12 +82,13 @@ impl Bus {
         &self,
         subject: &str,
         payload: bytes::Bytes,
+        name: Option<&str>,
     ) -> Result<Revision, SubmitError> {
         self.check_size(payload.len())?;
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(50);
         loop {
-            let error = match self.publish(subject, payload.clone()).await {
+            let error = match self.publish(subject, payload.clone(), name).await {
                 Err(error) => error,
                 Ok(ack) => match ack.await {
                     Ok(ack) => return Ok(Revision(ack.sequence)),

@@ -4,12 +4,13 @@
 mod binary;
 mod codec;
 pub mod dead;
+pub mod feed;
 pub mod metrics;
 pub mod names;
 pub mod query;
 pub mod search;
-pub mod submit;
 pub mod subjects;
+pub mod submit;
 pub mod vectors;
 pub mod work;
 

@@ -12,6 +12,8 @@ pub const DEAD_STREAM: &str = "WEIMOCIR_DEAD";
 pub const IMAGES_BUCKET: &str = "weimocir-images";
 /// Key-value bucket: a collection's name to its record.
 pub const COLLECTIONS_BUCKET: &str = "weimocir-collections";
+/// Key-value bucket: what feeds have taken, by collection, place and key.
+pub const FEEDS_BUCKET: &str = "weimocir-feeds";
 
 pub const ENCODE_DURABLE: &str = "encode";
 pub const CAPTION_DURABLE: &str = "caption";

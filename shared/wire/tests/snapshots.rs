@@ -12,6 +12,7 @@ use weimocir_domain::{
 };
 use weimocir_wire::{
     Blob, Encoding, Message, Vector, WireError, dead, decode, encode,
+    feed::FeedMark,
     query::{
         CandidatesChunk, CandidatesQuery, CaptionQuery, CaptionedQuery, EncodeQuery, EncodeTiming,
         EncodedQuery, EncodedText, ImageState, ListQuery, ListedImage, Listing, Lookup,
@@ -359,6 +360,12 @@ fn submit() {
         SubmitAnswer { id: image(), outcome: SubmitOutcome::Submitted },
         SubmitAnswer { id: image(), outcome: SubmitOutcome::Present },
     );
+}
+
+#[test]
+fn feed() {
+    let key = "shoes/1.jpg".to_owned();
+    snapshot!("feed", FeedMark { key, state: "\"9b2cf535\"".into(), image: image() });
 }
 
 fn explained_answer() -> SearchAnswer {

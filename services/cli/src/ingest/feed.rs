@@ -12,6 +12,8 @@ use weimocir_domain::ImageId;
 use weimocir_fetch::{FetchArgs, FetchError, Fetcher};
 use weimocir_wire::work::Metadata;
 
+use crate::delete;
+
 use super::{
     IngestArgs,
     report::Taken,
@@ -44,7 +46,7 @@ impl Feed {
     /// # Errors
     /// The pipeline does not take it. What is wrong with the picture itself is an outcome.
     pub(crate) async fn take(&self, item: Item) -> anyhow::Result<Taken> {
-        let Item { name: source, content, captions, metadata } = item;
+        let Item { name: source, content, captions, metadata, offer } = item;
         let bytes = match self.bytes(content).await {
             Ok(bytes) => bytes,
             Err(reason) => return Ok(Taken::Was(Outcome::Refused { source, reason })),
@@ -54,15 +56,26 @@ impl Feed {
         if !bytes.is_empty()
             && !self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(image)
         {
-            return Ok(Taken::Repeated);
+            return Ok(Taken::Repeated { image });
         }
         let captions = captions.or_else(|| self.tables.captions(&source).cloned());
         let metadata: Metadata = match self.tables.metadata(&source) {
             Some(more) => metadata.into_iter().chain(more.clone()).collect(),
             None => metadata,
         };
-        let submission = Submission { source, bytes, captions, metadata };
+        let submission = Submission { source, bytes, captions, metadata, offer };
         Ok(Taken::Was(self.submitter.take(submission).await?))
+    }
+
+    /// Has an image deleted, and waits for it; its picture is new from then on.
+    ///
+    /// # Errors
+    /// The deletion is not taken, or no store hears of it.
+    pub(crate) async fn forget(&self, image: ImageId) -> anyhow::Result<()> {
+        let Gallery { bus, collection } = self.gallery();
+        delete::forget(bus, collection, image).await?;
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&image);
+        Ok(())
     }
 
     /// A picture's file, or why it is none.

@@ -1,8 +1,11 @@
-//! `weimocir ingest`: pictures from folders, globs, tar shards and JSONL lists into the pipeline.
+//! `weimocir ingest`: pictures from folders, globs, tar shards, JSONL lists and S3 buckets into the
+//! pipeline.
 //!
-//! `sources` and `webdataset` find pictures, `tables` reads captions and metadata made elsewhere, `feed` submits,
+//! `sources`, `webdataset` and `bucket` find pictures, `tables` reads captions and metadata made elsewhere, `feed` submits,
 //! `wait` follows them until they are searchable, `report` is what the user is told.
 
+mod bucket;
+mod bucket_http;
 mod feed;
 mod report;
 mod sources;
@@ -12,7 +15,7 @@ mod webdataset;
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use weimocir_client::{Gallery, SubmitOptions, Submitter};
@@ -21,6 +24,7 @@ use weimocir_fetch::FetchArgs;
 use weimocir_runtime::{Bus, Collections, DeadLetters, Pictures};
 
 use crate::{Done, Shared};
+use bucket::Bucket;
 use feed::Feed;
 use sources::{Item, Place, Watched};
 
@@ -29,7 +33,8 @@ pub(crate) use report::{Summary, bar};
 #[derive(Debug, Clone, clap::Args)]
 pub struct IngestArgs {
     /// Folders, picture files, glob patterns, .tar shards (pictures with .json beside them), or
-    /// .jsonl lists with a "path" or "url" on each line
+    /// .jsonl lists with a "path" or "url" on each line; or s3://BUCKET/FOLDER, by AWS_ACCESS_KEY_ID,
+    /// AWS_SECRET_ACCESS_KEY, AWS_REGION and, for services other than Amazon's, AWS_ENDPOINT_URL
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<String>,
     /// Captions made elsewhere: JSON `{"name": ["…"]}`, or objects with "image" and "captions"
@@ -51,6 +56,12 @@ pub struct IngestArgs {
     /// Go on looking for new pictures
     #[arg(long)]
     pub watch: bool,
+    /// How often a bucket is looked at by --watch
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub poll: u64,
+    /// Delete the images of a bucket whose objects are gone or have changed
+    #[arg(long)]
+    pub follow_deletions: bool,
     /// Submit pictures again that the gallery has already
     #[arg(long)]
     pub force: bool,
@@ -78,6 +89,8 @@ impl IngestArgs {
             no_captions: false,
             wait: true,
             watch: false,
+            poll: 30,
+            follow_deletions: false,
             force: false,
             shards: 1,
             jobs: 32,
@@ -109,7 +122,13 @@ pub(crate) async fn ingest(
     show: bool,
 ) -> anyhow::Result<Summary> {
     let tables = tables::Tables::read(args.captions.as_deref(), args.metadata.as_deref())?;
-    let places = sources::places(&args.paths)?;
+    let of_buckets = args.paths.iter().filter(|path| bucket::is_bucket(path)).count();
+    ensure!(
+        of_buckets == 0 || of_buckets == args.paths.len(),
+        "files and buckets are two feeds: run one command for each"
+    );
+    ensure!(of_buckets > 0 || !args.follow_deletions, "--follow-deletions is for s3:// buckets");
+    let places = if of_buckets > 0 { vec![] } else { sources::places(&args.paths)? };
     let mut fields = FieldKinds::default();
     args.fields.iter().try_for_each(|new| fields.declare(&new.field, new.kind))?;
     bus.provision().await?;
@@ -128,16 +147,64 @@ pub(crate) async fn ingest(
     let submitter = Submitter::new(gallery, Pictures::open(bus).await?, options);
     let feed = Feed::new(submitter, args, tables);
     let mut summary = Summary::default();
-    // because: a file that changes while the first round runs must come again
-    let watched = args.watch.then(|| Watched::new(&places));
-    submit(&feed, places, args, &mut summary, show).await?;
-    if let Some(watched) = watched {
-        watch(&feed, watched, args, &mut summary, show).await?;
+    match of_buckets {
+        0 => from_files(&feed, places, args, &mut summary, show).await?,
+        _ => from_buckets(&feed, args, &mut summary, show).await?,
     }
     if args.wait {
         wait::until_settled(&feed, &letters, before, &mut summary, show).await?;
     }
     Ok(summary)
+}
+
+async fn from_files(
+    feed: &Feed,
+    places: Vec<Place>,
+    args: &IngestArgs,
+    summary: &mut Summary,
+    show: bool,
+) -> anyhow::Result<()> {
+    // because: a file that changes while the first round runs must come again
+    let watched = args.watch.then(|| Watched::new(&places));
+    submit(feed, places, args, summary, show).await?;
+    match watched {
+        Some(watched) => watch(feed, watched, args, summary, show).await,
+        None => Ok(()),
+    }
+}
+
+/// One look at each bucket, and with `--watch` others until Ctrl-C; a second one ends the process at
+/// once.
+async fn from_buckets(
+    feed: &Feed,
+    args: &IngestArgs,
+    summary: &mut Summary,
+    show: bool,
+) -> anyhow::Result<()> {
+    let progress = report::submitting(None, show);
+    let mut buckets = Vec::with_capacity(args.paths.len());
+    for url in &args.paths {
+        buckets.push(Bucket::open(url, feed, args).await?);
+    }
+    for bucket in &mut buckets {
+        bucket.look(feed, args, summary, &progress).await?;
+    }
+    if !args.watch {
+        progress.abandon();
+        return buckets.iter().try_for_each(Bucket::ensure_some);
+    }
+    let stop = weimocir_runtime::on_signal()?;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_secs(args.poll)) => {}
+        }
+        for bucket in &mut buckets {
+            if let Err(error) = bucket.look(feed, args, summary, &progress).await {
+                tracing::warn!("the next look may go better: {error:#}");
+            }
+        }
+    }
 }
 
 async fn submit(

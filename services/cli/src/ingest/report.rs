@@ -14,7 +14,9 @@ use crate::{say, say_json};
 pub(crate) enum Taken {
     Was(Outcome),
     /// The same file had come before in this run.
-    Repeated,
+    Repeated {
+        image: ImageId,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -22,6 +24,10 @@ pub(crate) struct Summary {
     pub submitted: u64,
     pub already_there: u64,
     pub repeated: u64,
+    /// Objects of buckets that have not changed since they were taken.
+    pub unchanged: u64,
+    /// Images deleted because their objects are gone.
+    pub deleted: u64,
     /// Known only after waiting.
     pub searchable: Option<u64>,
     pub captioned: Option<u64>,
@@ -45,6 +51,8 @@ impl Default for Summary {
             submitted: 0,
             already_there: 0,
             repeated: 0,
+            unchanged: 0,
+            deleted: 0,
             searchable: None,
             captioned: None,
             refused: vec![],
@@ -66,7 +74,7 @@ impl Summary {
             Taken::Was(Outcome::Refused { source, reason }) => {
                 self.refused.push(Refused { source, reason });
             }
-            Taken::Repeated => self.repeated += 1,
+            Taken::Repeated { .. } => self.repeated += 1,
         }
         self.clock();
     }
@@ -117,8 +125,12 @@ pub(crate) fn tell(summary: &Summary, json: bool) -> anyhow::Result<()> {
     }
     let rate = summary.submitted as f64 / summary.seconds.max(1e-9);
     say(format_args!("{} submitted in {:.1} s ({rate:.0}/s)", summary.submitted, summary.seconds));
-    for (count, what) in [(summary.already_there, "already there"), (summary.repeated, "repeated")]
-    {
+    for (count, what) in [
+        (summary.already_there, "already there"),
+        (summary.repeated, "repeated"),
+        (summary.unchanged, "unchanged"),
+        (summary.deleted, "deleted"),
+    ] {
         if count > 0 {
             say(format_args!("{count} {what}"));
         }

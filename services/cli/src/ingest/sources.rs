@@ -23,6 +23,14 @@ pub(crate) struct Item {
     pub content: Content,
     pub captions: Option<Vec<String>>,
     pub metadata: Metadata,
+    /// As `Submission`'s.
+    pub offer: Option<String>,
+}
+
+impl Item {
+    pub(super) fn new(name: String, content: Content) -> Self {
+        Self { name, content, captions: None, metadata: Metadata::new(), offer: None }
+    }
 }
 
 #[derive(Debug)]
@@ -144,8 +152,7 @@ pub(super) fn offer(send: &Sender<Item>, item: Item) -> bool {
 }
 
 fn picture(path: PathBuf) -> Item {
-    let name = path.display().to_string();
-    Item { name, content: Content::File(path), captions: None, metadata: Metadata::new() }
+    Item::new(path.display().to_string(), Content::File(path))
 }
 
 /// "captions" (or one "caption") are captions; the rest is metadata.
@@ -189,13 +196,13 @@ fn list_item(line: &str, folder: &Path) -> Result<Item, String> {
         (None, Some(url)) => (url.clone(), Content::Url(url)),
         (None, None) => return Err("the line has neither \"path\" nor \"url\"".into()),
     };
-    let mut item = Item { name, content, captions: None, metadata: Metadata::new() };
+    let mut item = Item::new(name, content);
     describe(&mut item, facts);
     Ok(item)
 }
 
 pub(super) fn unreadable(name: String, reason: String) -> Item {
-    Item { name, content: Content::Unreadable(reason), captions: None, metadata: Metadata::new() }
+    Item::new(name, Content::Unreadable(reason))
 }
 
 /// Remembers what was taken, so that only new and changed files come again; a file counts once it

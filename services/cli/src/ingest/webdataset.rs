@@ -53,12 +53,7 @@ pub(super) fn read(path: &Path, max_bytes: u64, send: &Sender<Item>) -> anyhow::
                     return Ok(false);
                 }
                 let facts = about.remove(stem(&name));
-                let item = waiting.insert(Item {
-                    name,
-                    content,
-                    captions: None,
-                    metadata: Metadata::new(),
-                });
+                let item = waiting.insert(Item::new(name, content));
                 if let Some(facts) = facts {
                     describe(item, facts);
                 }

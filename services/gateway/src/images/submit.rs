@@ -194,7 +194,9 @@ async fn take_new(
     let NewImage { image, url, source, metadata, captions } = new;
     let source = source_of(source, url.as_deref());
     match file_of(app, image, url).await {
-        Ok(bytes) => take(submitter, Submission { source, bytes, captions, metadata }).await,
+        Ok(bytes) => {
+            take(submitter, Submission { source, bytes, captions, metadata, offer: None }).await
+        }
         Err(Refusal { message, .. }) => {
             let outcome = Verdict::Refused;
             Ok(Submitted { source, id: None, outcome, reason: Some(message) })
@@ -241,7 +243,7 @@ pub(crate) async fn submit_over_nats(
     let submitter = submitter_into(&app, record, request.make_captions.unwrap_or(true));
     let source = source_of(source, url.as_deref());
     let bytes = file_of(&app, image, url).await?;
-    let submission = Submission { source, bytes, captions, metadata };
+    let submission = Submission { source, bytes, captions, metadata, offer: None };
     let (id, outcome) = match submitter.take(submission).await.map_err(problem::of_submission)? {
         Outcome::Submitted { image, .. } => (image, SubmitOutcome::Submitted),
         Outcome::AlreadyThere { image } => (image, SubmitOutcome::Present),
@@ -278,7 +280,7 @@ async fn from_form(
                     Err(problem) => return Err(problem),
                 };
                 let (metadata, captions) = (metadata.clone(), captions.clone());
-                let new = Submission { source, bytes, captions, metadata };
+                let new = Submission { source, bytes, captions, metadata, offer: None };
                 images.push(take(submitter, new).await?);
             }
             Some("metadata" | "captions") if is_late => {
