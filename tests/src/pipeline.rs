@@ -247,8 +247,16 @@ impl Pipeline {
 
     /// As `start`, with a disk that is full once a file has so many blocks of 512 bytes.
     pub fn start_with_full_disk(&self, kind: Kind, blocks: u32) -> anyhow::Result<Worker> {
-        let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\"");
-        self.start_as(kind, Command::new("sh").args(["-c", &limited]).arg(program(kind.name())?))
+        self.start_as(kind, limited(blocks).arg(program(kind.name())?))
+    }
+
+    /// As `weimocir`, with a disk that is full once a file has so many blocks of 512 bytes.
+    pub async fn weimocir_with_full_disk(
+        &self,
+        blocks: u32,
+        args: &[&str],
+    ) -> anyhow::Result<Outcome> {
+        self.run(limited(blocks).arg(program("weimocir")?).args(args)).await
     }
 
     fn start_as(&self, kind: Kind, command: &mut Command) -> anyhow::Result<Worker> {
@@ -410,6 +418,15 @@ impl Worker {
         self.child.id()
     }
 
+    /// The most memory that its process has had, in MiB.
+    pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        let id = self.child.id().with_context(|| format!("{} has ended", self.kind.name()))?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM")?;
+        Ok(kib.parse::<u64>()? / 1024)
+    }
+
     pub(crate) fn is_running(&mut self) -> anyhow::Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
@@ -451,6 +468,14 @@ pub async fn until<F: Future<Output = anyhow::Result<bool>>>(
 pub fn pinned(core: usize, program: &Path) -> Command {
     let mut command = Command::new("taskset");
     command.env("RAYON_NUM_THREADS", "1").args(["-c", &core.to_string()]).arg(program);
+    command
+}
+
+/// Runs the program and arguments that it is given with a disk that is full once a file has so many
+/// blocks of 512 bytes.
+fn limited(blocks: u32) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
     command
 }
 

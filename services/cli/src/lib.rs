@@ -1,6 +1,7 @@
 //! `weimocir`: the pipeline from the command line. One file per command; `exit` gives failures their
 //! exit codes, `nats_server` starts a server for `up` and `demo`, `condition` reads `search --where`.
 
+mod backup;
 mod caption;
 mod condition;
 mod dead;
@@ -80,6 +81,10 @@ enum Command {
     /// Look after deliveries that were given up
     #[command(subcommand)]
     Dead(dead::DeadCommand),
+    /// Write a gallery into one file, while the pipeline goes on
+    Backup(backup::BackupArgs),
+    /// Bring a gallery back from such a file, into this server or a new one
+    Restore(backup::RestoreArgs),
     /// Make the streams, queues and a gallery, where workers may not make them themselves
     Provision(provision::ProvisionArgs),
     /// Show the whole pipeline at work on a sample gallery
@@ -117,6 +122,8 @@ fn run(command: Command, shared: Shared) -> BoxFuture<'static, anyhow::Result<Do
         Command::Models => ready(models::run(&shared)).boxed(),
         Command::Status(args) => status::run(args, shared).boxed(),
         Command::Dead(command) => dead::run(command, shared).boxed(),
+        Command::Backup(args) => backup::run(args, shared).boxed(),
+        Command::Restore(args) => backup::restore(args, shared).boxed(),
         Command::Provision(args) => provision::run(args, shared).boxed(),
         Command::Demo(args) => demo::run(*args, shared).boxed(),
     }

@@ -1,6 +1,6 @@
-//! A message of the log, read and checked, and the rule that decides whether it still holds.
+//! A message of the log, read and checked. Whether it still holds is `ImageState::advance`'s to say.
 
-use weimocir_domain::{Embedding, ImageId, ModelId, Revision};
+use weimocir_domain::{Embedding, ImageId, ModelId};
 use weimocir_wire::{
     Encoding, decode,
     query::ImageState,
@@ -102,29 +102,19 @@ impl Part {
         }
     }
 
-    /// What an image's state becomes with this part, or `None` if newer word is held already: a
-    /// part is applied if it is not older than the same part held, and newer than the tombstone.
+    /// What an image's state becomes with this part, or `None` if newer word is held already.
     pub(crate) fn advance(&self, state: ImageState) -> Option<ImageState> {
-        let newer = |revision: Revision, held: Option<Revision>| {
-            held.is_none_or(|held| revision >= held)
-                && state.tombstone.is_none_or(|tombstone| revision > tombstone)
-        };
         match self {
-            Self::Image(p) => newer(p.revision, state.image)
-                .then_some(ImageState { image: Some(p.revision), ..state }),
-            Self::Captions(p) => newer(p.revision, state.captions)
-                .then_some(ImageState { captions: Some(p.revision), ..state }),
-            Self::Tombstone(p) => newer(p.revision, None).then(|| ImageState {
-                image: state.image.filter(|&held| held > p.revision),
-                captions: state.captions.filter(|&held| held > p.revision),
-                tombstone: Some(p.revision),
-            }),
+            Self::Image(part) => state.advance(subjects::Part::Image, part.revision),
+            Self::Captions(part) => state.advance(subjects::Part::Captions, part.revision),
+            Self::Tombstone(part) => state.advance(subjects::Part::Tombstone, part.revision),
         }
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use weimocir_domain::Revision;
     use weimocir_wire::{Vector, encode, vectors::CaptionVector, work::Metadata};
 
     use super::*;

@@ -14,6 +14,7 @@ mod operations;
 mod pictures;
 mod provision;
 mod request;
+mod restore;
 mod serve;
 mod shutdown;
 mod status;

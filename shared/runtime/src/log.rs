@@ -80,6 +80,16 @@ impl ShardLog {
         LogIdentity { created: info.created.to_string(), last_sequence: info.state.last_sequence }
     }
 
+    /// Entries that the log had when it was opened.
+    pub fn messages(&self) -> u64 {
+        self.stream.cached_info().state.messages
+    }
+
+    /// The last entry handed over.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Entries behind the last one handed over, when the server last said so.
     pub fn pending(&self) -> u64 {
         self.pending
@@ -189,15 +199,15 @@ fn span_of(published: OffsetDateTime, headers: Option<&HeaderMap>) -> Span {
 
 /// What every part says.
 #[derive(serde::Deserialize)]
-struct Revised {
-    revision: Revision,
+pub(crate) struct Revised {
+    pub(crate) revision: Revision,
 }
 
 /// The last word on a subject of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct LastWord {
+pub(crate) struct LastWord {
     sequence: u64,
-    revision: Revision,
+    pub(crate) revision: Revision,
 }
 
 impl Bus {
@@ -216,16 +226,17 @@ impl Bus {
         let payload = bytes::Bytes::from(encode(message, Encoding::MessagePack)?);
         let subject = subjects::vectors(collection, shard, image, part);
         let log = names::vectors_stream(collection, shard);
-        self.put_part(log, subject, revision, payload).boxed().await
+        self.put_part(log, subject, revision, payload).boxed().await.map(|_| ())
     }
 
-    async fn put_part(
+    /// Says whether the log has taken the part; else it has one that is as new.
+    pub(crate) async fn put_part(
         &self,
         log: String,
         subject: String,
         revision: Revision,
         payload: bytes::Bytes,
-    ) -> Result<(), SubmitError> {
+    ) -> Result<bool, SubmitError> {
         self.check_size(payload.len())?;
         let refused = |cause: String| SubmitError::Refused { subject: subject.clone(), cause };
         // because: most parts are the first of their subject, and need no look at it
@@ -239,12 +250,12 @@ impl Bus {
                 Err(error) => Err(error),
             };
             match published {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(true),
                 Err(e) if e.kind() == PublishErrorKind::WrongLastSequence => {}
                 Err(e) => return Err(refused(e.to_string())),
             }
             last = match self.last_word(&log, &subject).await.map_err(|e| refused(e.to_string()))? {
-                Some(held) if held.revision >= revision => return Ok(()),
+                Some(held) if held.revision >= revision => return Ok(false),
                 Some(held) => held.sequence,
                 None => 0,
             };
@@ -277,7 +288,11 @@ impl Bus {
         Ok(())
     }
 
-    async fn last_word(&self, log: &str, subject: &str) -> Result<Option<LastWord>, BusError> {
+    pub(crate) async fn last_word(
+        &self,
+        log: &str,
+        subject: &str,
+    ) -> Result<Option<LastWord>, BusError> {
         let failed = |e: String| BusError::failed(format!("read the last word on {subject}"), e);
         let stream =
             self.jetstream.get_stream_no_info(log).await.map_err(|e| failed(e.to_string()))?;

@@ -21,8 +21,7 @@ impl Bus {
     /// # Errors
     /// The server refuses, for example because its disk or account limits are reached.
     pub async fn provision(&self) -> Result<(), BusError> {
-        let submissions = [subjects::ENCODE_IMAGE, subjects::CAPTION, subjects::DELETE];
-        self.stream(work(names::WORK_STREAM, &submissions)).await?;
+        self.stream(work(names::WORK_STREAM, &subjects::SUBMISSIONS)).await?;
         self.stream(work(names::CAPTIONS_STREAM, &[subjects::ENCODE_CAPTIONS])).await?;
         self.stream(dead()).await?;
         self.images_bucket().await?;

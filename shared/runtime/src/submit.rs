@@ -78,7 +78,7 @@ impl Bus {
         self.jetstream.send_publish(subject.to_owned(), message).await
     }
 
-    async fn submit_bytes(
+    pub(crate) async fn submit_bytes(
         &self,
         subject: &str,
         payload: bytes::Bytes,

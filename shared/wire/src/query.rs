@@ -6,7 +6,7 @@ use weimocir_domain::{
     Alpha, Beta, Candidate, Collection, Filter, ImageId, LongText, ModelId, Revision, TextReference,
 };
 
-use crate::{Blob, Message, Vector, vectors::CaptionVector, work::Metadata};
+use crate::{Blob, Message, Vector, subjects::Part, vectors::CaptionVector, work::Metadata};
 
 /// Embeddings wanted at once, ahead of the ingest work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -146,6 +146,28 @@ pub struct ImageState {
     pub image: Option<Revision>,
     pub captions: Option<Revision>,
     pub tombstone: Option<Revision>,
+}
+
+impl ImageState {
+    /// What the state becomes with this part, or `None` if newer word is held already: a part is
+    /// applied if it is not older than the same part held, and newer than the tombstone.
+    pub fn advance(self, part: Part, revision: Revision) -> Option<Self> {
+        let newer = |held: Option<Revision>| {
+            held.is_none_or(|held| revision >= held)
+                && self.tombstone.is_none_or(|tombstone| revision > tombstone)
+        };
+        match part {
+            Part::Image => newer(self.image).then_some(Self { image: Some(revision), ..self }),
+            Part::Captions => {
+                newer(self.captions).then_some(Self { captions: Some(revision), ..self })
+            }
+            Part::Tombstone => newer(None).then(|| Self {
+                image: self.image.filter(|&held| held > revision),
+                captions: self.captions.filter(|&held| held > revision),
+                tombstone: Some(revision),
+            }),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

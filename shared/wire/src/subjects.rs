@@ -6,6 +6,8 @@ pub const ENCODE_IMAGE: &str = "weimocir.work.encode.image";
 pub const ENCODE_CAPTIONS: &str = "weimocir.work.encode.captions";
 pub const CAPTION: &str = "weimocir.work.caption";
 pub const DELETE: &str = "weimocir.work.delete";
+/// What submissions and deletions are published on: the work stream takes no other.
+pub const SUBMISSIONS: [&str; 3] = [ENCODE_IMAGE, CAPTION, DELETE];
 
 pub const DEAD: &str = "weimocir.dead.>";
 
@@ -81,7 +83,8 @@ impl Part {
         }
     }
 
-    fn token(self) -> &'static str {
+    /// What its subjects end in.
+    pub fn token(self) -> &'static str {
         match self {
             Self::Image => "image",
             Self::Captions => "captions",
