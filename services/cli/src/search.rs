@@ -55,13 +55,13 @@ pub(crate) struct SearchArgs {
     /// Images that are liked: the search moves towards them
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     more_like: Vec<ImageId>,
-    /// How much --more-like counts, 0 to 1 [default: 0.5]
+    /// How much --more-like counts, 0 to 1 [default: 0.3]
     #[arg(long, value_name = "NUMBER", requires = "more_like")]
     more_weight: Option<Gamma>,
     /// Images that are not liked: the search moves away from them
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     less_like: Vec<ImageId>,
-    /// How much --less-like counts, 0 to 1 [default: 0.25]
+    /// How much --less-like counts, 0 to 1 [default: 0.1]
     #[arg(long, value_name = "NUMBER", requires = "less_like")]
     less_weight: Option<Gamma>,
     /// Score the best once more: by `matching` or `matching=WEIGHT`, where a BLIP model is loaded, or at

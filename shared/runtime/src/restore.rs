@@ -95,7 +95,7 @@ impl Bus {
     async fn submit_again(&self, heard: &mut Subscriber) -> Result<(), SubmitError> {
         while let Some(Some(Message { subject, payload, .. })) = heard.next().now_or_never() {
             if subjects::SUBMISSIONS.contains(&subject.as_str()) {
-                self.submit_bytes(&subject, payload).await?;
+                self.submit_bytes(&subject, payload, None).await?;
             }
         }
         Ok(())

@@ -61,13 +61,13 @@ pub struct SearchRequest {
     /// reference and modifier, they are the reference.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more_like: Vec<ImageId>,
-    /// How much they count. Default: 0.5.
+    /// How much they count. Default: 0.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub more_weight: Option<Gamma>,
     /// Images of the collection that are not liked: the query moves away from their mean.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub less_like: Vec<ImageId>,
-    /// How much they count. Default: 0.25.
+    /// How much they count. Default: 0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub less_weight: Option<Gamma>,
     /// Score the best once more, and order them by that. Default: no.

@@ -46,6 +46,11 @@ pub(crate) async fn report(
         &format!("γ = {gamma}"),
         found,
     );
+    let by_default = |_, triplet: &Triplet| SearchRequest {
+        negative: gone(test, triplet),
+        ..test.request(setting, triplet)
+    };
+    row("the same", "by default", test.recall(by_default).await?);
 
     feedback(validation, test, setting).await?;
 
@@ -102,6 +107,12 @@ async fn feedback(validation: &Set, test: &Set, setting: Setting) -> anyhow::Res
     })
     .await?;
     row("with both", &format!("more {liked}, less {weight}"), found);
+    let by_default = |n, triplet: &Triplet| SearchRequest {
+        more_like: marked(test, n).map(|marks| marks.more).into_iter().collect(),
+        less_like: marked(test, n).map(|marks| marks.less).into_iter().collect(),
+        ..without(test, n, triplet)
+    };
+    row("the same", "by default", test.recall(by_default).await?);
     Ok(())
 }
 
