@@ -57,6 +57,7 @@ impl Ready {
         let (pipeline, mut workers) = Pipeline::complete().await?;
         let (gateway, url) = pipeline.start_gateway(args).await?;
         workers.push(gateway);
+        pipeline.until_alive(Kind::Gateway, 1).await?;
         let folder = pipeline.folder().join("pictures");
         let gallery = render(Split::Test, 12, 128, &folder)?;
         let pictures = gallery.pictures.iter().map(|p| folder.join(format!("{}.png", p.name)));

@@ -184,5 +184,13 @@ async fn refusals(bus: &Bus, plain: &SearchRequest) -> anyhow::Result<()> {
         assert_eq!(refusal.code, RefusalCode::Invalid);
         assert!(refusal.message.contains(reason), "{refusal}");
     }
+    for (misspelt, field) in [
+        (json!({ "by": { "weights": { "alpha": 0.9, "bta": 0.4 } } }), "bta"),
+        (json!({ "by": { "matching": { "wieght": 1 } } }), "wieght"),
+        (json!({ "by": { "matching": {} }, "tpo": 5 }), "tpo"),
+    ] {
+        let error = by(misspelt, plain).unwrap_err().to_string();
+        assert!(error.contains(&format!("unknown field `{field}`")), "{error}");
+    }
     Ok(())
 }

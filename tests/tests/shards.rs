@@ -19,9 +19,9 @@ use weimocir_wire::{
     Vector,
     query::{
         CandidatesChunk, CandidatesQuery, EncodeQuery, EncodedQuery, EncodedText, Lookup,
-        LookupQuery,
+        LookupQuery, MatchQuery, Matched,
     },
-    search::{Reference, Refusal, RefusalCode, SearchAnswer, SearchRequest},
+    search::{Reference, Refusal, RefusalCode, Rerank, Reranker, SearchAnswer, SearchRequest},
     subjects,
     vectors::{CaptionVector, CaptionsPart, ImagePart},
 };
@@ -485,6 +485,70 @@ async fn shards_that_make_no_sense_are_missing() -> anyhow::Result<()> {
     expected.sort();
     let found: Vec<ImageId> = answer.candidates.iter().map(|c| c.image).collect();
     assert_eq!(found, expected);
+    shutdown.cancel();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reranking_goes_as_far_as_the_encoders_do() -> anyhow::Result<()> {
+    let running = Running::new().await?;
+    let bus = &running.bus;
+    let collection: Collection = "one".parse()?;
+    let collections = Collections::open(bus).await?;
+    collections.ensure(&collection, 1).await?;
+    collections.bind(&collection, &model()).await?;
+    let service = Service::start(bus, "shards", HashMap::new()).await?;
+    let shutdown = CancellationToken::new();
+    let all = |_: CandidatesQuery| async { Ok(vec![chunk(0, true, 0..20)]) };
+    pretend(&service, subjects::candidates(&collection, Shard(0)), all, &shutdown).await?;
+    // equal ones stand by id, eight to a question
+    let mut ids: Vec<ImageId> = (0..20).map(image).collect();
+    ids.sort();
+    let (last, unreadable) = (ids[7], ids[2]);
+    for (third, reason) in [
+        (RefusalCode::Busy, "all encoders work"),
+        (RefusalCode::Internal, "the encoder died"),
+        (RefusalCode::ModelMismatch, "another model's"),
+    ] {
+        let round = CancellationToken::new();
+        let begin = [ids[0], ids[8]];
+        let answer = move |question: MatchQuery| async move {
+            match question.images.first() {
+                Some(first) if begin.contains(first) => {
+                    let p = |image| (image != unreadable).then_some(f32::from(image == last));
+                    Ok(vec![Matched {
+                        probabilities: question.images.into_iter().map(p).collect(),
+                    }])
+                }
+                _ => Err(Refusal::new(third, reason)),
+            }
+        };
+        let pretender = Service::start(bus, "matcher", HashMap::new()).await?;
+        pretend(&pretender, subjects::MATCH_QUERY.into(), answer, &round).await?;
+        let request = SearchRequest {
+            collection: collection.clone(),
+            modifier: Some("is blue".into()),
+            k: Some(20),
+            rerank: Some(Rerank {
+                by: Reranker::Matching { weight: None },
+                top: None,
+                budget_ms: None,
+            }),
+            ..SearchRequest::default()
+        };
+        let answer = ask(bus, &request).await?;
+        let found: Vec<ImageId> = answer.candidates.iter().map(|c| c.image).collect();
+        // the one that matches, those that do not, and as they were: the one unread, and the rest
+        let scored = ids[..16].iter().filter(|id| ![last, unreadable].contains(id));
+        let rest = [&[unreadable], &ids[16..]].concat();
+        let expected: Vec<ImageId> =
+            [last].into_iter().chain(scored.copied()).chain(rest).collect();
+        assert_eq!(found, expected, "{third:?}");
+        assert_eq!(answer.reranked.map(|r| (r.top, r.images)), Some((20, 15)));
+        assert_eq!(answer.warnings, [format!("16 of the best 20 were reranked: {reason}")]);
+        round.cancel();
+        pretender.finish().await;
+    }
     shutdown.cancel();
     Ok(())
 }

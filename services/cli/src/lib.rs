@@ -150,6 +150,13 @@ async fn record(
     Ok(Gallery::new(bus, collection.clone()).record(image).await?)
 }
 
+/// Reads a number of seconds that may be waited.
+fn seconds(written: &str) -> anyhow::Result<f64> {
+    let seconds: f64 = written.parse()?;
+    anyhow::ensure!((0.0..=3_600.0).contains(&seconds), "expected 0 to 3600 seconds");
+    Ok(seconds)
+}
+
 /// A line of a command's result, on standard output.
 fn say(text: impl std::fmt::Display) {
     // because: a reader that has seen enough (`| head`) closes the pipe, which is no failure

@@ -72,7 +72,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "N", requires = "rerank")]
     rerank_top: Option<usize>,
     /// Seconds that this may take [default: what is left of --timeout]
-    #[arg(long, value_name = "SECONDS", requires = "rerank")]
+    #[arg(long, value_name = "SECONDS", requires = "rerank", value_parser = crate::seconds)]
     rerank_budget: Option<f64>,
     /// Images that are not wanted
     #[arg(long, value_name = "ID", value_delimiter = ',')]
@@ -91,7 +91,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
     /// Seconds that the search may take
-    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = crate::seconds)]
     timeout: f64,
     /// Say where the time went (always told with --json)
     #[arg(long)]

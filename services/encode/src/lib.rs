@@ -27,7 +27,7 @@ use weimocir_wire::{
     subjects,
 };
 
-use crate::{binding::Binding, ingest::Ingest};
+use crate::{binding::Binding, ingest::Ingest, matching::Matcher};
 
 /// Encodes pictures, captions and queries.
 #[derive(Debug, clap::Parser)]
@@ -133,15 +133,14 @@ async fn work_until(
     let handler = move |question| query::answer(asking.clone(), question);
     service.answer(asked, handler, &shutdown).await?;
 
-    let pictures = Pictures::open(&bus).await?;
     let asked = Asked {
         subject: subjects::MATCH_QUERY.into(),
         group: "encode".into(),
         question: "match",
         limit: QUERIES,
     };
-    let asking = (encoder.clone(), pictures.clone());
-    let handler = move |question| matching::answer(asking.0.clone(), asking.1.clone(), question);
+    let matcher = Matcher::open(&bus, encoder.clone()).await?;
+    let handler = move |question| matcher.clone().answer(question);
     service.answer(asked, handler, &shutdown).await?;
 
     let ingest = Ingest { bus: bus.clone(), pictures, encoder: encoder.clone(), binding };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
-use weimocir_domain::{Alpha, Beta, Candidate, Gamma, ModelId, Norms};
+use weimocir_domain::{Alpha, Beta, Candidate, Gamma, ImageId, ModelId, Norms};
 use weimocir_wire::{
     query::{MatchQuery, Matched},
     search::{Refusal, RefusalCode, Rerank, Reranked, Reranker},
@@ -121,8 +121,7 @@ impl Searcher {
             .chunks(PIECE)
             .map(|piece| {
                 let images = piece.iter().map(|candidate| candidate.image).collect();
-                let question = MatchQuery { model: model.clone(), text: text.clone(), images };
-                self.probabilities(question, until).boxed()
+                self.probabilities(model.clone(), text.clone(), images, until).boxed()
             })
             .collect();
         let mut answers = stream::iter(questions).buffered(QUESTIONS);
@@ -147,16 +146,25 @@ impl Searcher {
                 Err(refusal) => return Err(refusal),
             }
         }
+        let unread = scores.iter().filter(|score| score.is_none()).count();
+        if unread > 0 && warning.is_none() {
+            warning =
+                Some(format!("{unread} pictures could not be read, and come after the others"));
+        }
         Ok(Scores { by: Reranker::Matching { weight: Some(weight) }, scores, warning })
     }
 
     async fn probabilities(
         &self,
-        question: MatchQuery,
+        model: ModelId,
+        text: String,
+        images: Vec<ImageId>,
         until: Instant,
     ) -> Result<Vec<Option<f32>>, Refusal> {
         let late = || Refusal::new(RefusalCode::Timeout, "there was no time for more");
         let within = left(until).map_err(|_| late())?;
+        let within_ms = within.as_millis() as u64;
+        let question = MatchQuery { model, text, images, within_ms };
         let answer = self.bus.ask(subjects::MATCH_QUERY, &question, within);
         let Matched { probabilities } = timeout_at(until, answer).await.map_err(|_| late())??;
         let right = |p: &Option<f32>| p.is_none_or(|p| (0.0..=1.0).contains(&p));
@@ -167,9 +175,16 @@ impl Searcher {
     }
 }
 
-/// Whether an answer goes without what is missing.
+/// Whether an answer goes without what is missing, as one goes without a shard.
 fn stops(code: RefusalCode) -> bool {
-    matches!(code, RefusalCode::Busy | RefusalCode::Timeout | RefusalCode::Unavailable)
+    matches!(
+        code,
+        RefusalCode::Busy
+            | RefusalCode::Timeout
+            | RefusalCode::Unavailable
+            | RefusalCode::ModelMismatch
+            | RefusalCode::Internal
+    )
 }
 
 fn mix(candidate: &Candidate, probability: f32, weight: Gamma) -> f32 {

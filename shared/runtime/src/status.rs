@@ -43,7 +43,10 @@ impl Bus {
         // 300 ms without a further one is silence
         while let Ok(Some(message)) = timeout(Duration::from_millis(300), replies.next()).await {
             if let Ok(worker) = serde_json::from_slice::<WorkerInfo>(&message.payload)
-                && names::SERVICES.contains(&worker.name.as_str())
+                && names::SERVICES
+                    .iter()
+                    .chain([&names::GATEWAY_SERVICE])
+                    .any(|n| *n == worker.name)
             {
                 workers.push(worker);
             }

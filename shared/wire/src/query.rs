@@ -76,7 +76,10 @@ pub struct CaptionedQuery {
 pub struct MatchQuery {
     pub model: ModelId,
     pub text: String,
+    /// At most 64.
     pub images: Vec<ImageId>,
+    /// After so many milliseconds nobody waits for the answer.
+    pub within_ms: u64,
 }
 
 /// One entry for each image asked for, in order.

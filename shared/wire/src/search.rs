@@ -111,7 +111,7 @@ pub struct Rerank {
 /// What the best candidates are scored by.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Reranker {
     /// The probability that the modifier describes the picture, by the image-text matching head of
     /// the collection's model (BLIP has one): `(1 - weight)·similarity + weight·probability`.

@@ -209,7 +209,12 @@ fn query() {
         },
         CaptionQuery { image: Blob(b"GIF89a".to_vec()) },
         CaptionedQuery { captions: vec!["a red shoe".into()] },
-        MatchQuery { model: model(), text: "is blue".into(), images: vec![image(), other_image()] },
+        MatchQuery {
+            model: model(),
+            text: "is blue".into(),
+            images: vec![image(), other_image()],
+            within_ms: 500,
+        },
         Matched { probabilities: vec![Some(0.75), None] },
         CandidatesQuery {
             model: model(),

@@ -1,4 +1,4 @@
-//! The last minute of a pipeline's status: how fast its numbers move.
+//! The latest looks at a pipeline: how fast its numbers move.
 
 use std::{
     collections::VecDeque,
@@ -7,8 +7,8 @@ use std::{
 
 use super::Status;
 
-/// What is kept, and what a rate is taken over.
-const KEPT: Duration = Duration::from_secs(60);
+/// Looks that are kept, and what a rate is taken over, or two looks that are further apart.
+const KEPT: usize = 60;
 const RECENT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(super) struct History {
 impl History {
     pub(super) fn add(&mut self, at: Instant, status: Status) {
         self.samples.push_back((at, status));
-        while self.samples.front().is_some_and(|(first, _)| at.duration_since(*first) > KEPT) {
+        if self.samples.len() > KEPT {
             self.samples.pop_front();
         }
     }
@@ -28,13 +28,15 @@ impl History {
         self.samples.back().map(|(_, status)| status)
     }
 
-    /// Change a second over the last ten seconds; nothing before there are two numbers.
+    /// Change a second, nothing before there are two numbers.
     pub(super) fn rate(&self, number: impl Fn(&Status) -> Option<u64>) -> Option<f64> {
         let (end, last) = self.samples.back()?;
         let last = number(last)?;
         let recent = |at: &Instant| end.duration_since(*at) <= RECENT;
-        let mut before = self.samples.iter().filter(|(at, _)| recent(at) && at < end);
-        let (begin, first) = before.find_map(|(at, status)| Some((at, number(status)?)))?;
+        let before = self.samples.iter().rev().skip(1).enumerate();
+        let recent = before.take_while(|(n, (at, _))| *n == 0 || recent(at));
+        let numbers = recent.filter_map(|(_, (at, status))| Some((at, number(status)?)));
+        let (begin, first) = numbers.last()?;
         let seconds = end.duration_since(*begin).as_secs_f64();
         Some((last as f64 - first as f64) / seconds)
     }
@@ -80,9 +82,19 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_is_kept() {
+    fn looks_far_apart_have_a_rate() {
+        let (begin, mut history) = (Instant::now(), History::default());
+        for (minute, dead_letters) in [(0, 0), (1, 60), (2, 180)] {
+            let status = Status { dead_letters, ..Status::default() };
+            history.add(begin + Duration::from_secs(60 * minute), status);
+        }
+        assert_eq!(history.rate(letters), Some(2.0));
+    }
+
+    #[test]
+    fn the_latest_are_kept() {
         let history = history(&(0..100).collect::<Vec<_>>());
-        assert_eq!(history.samples.len(), 61);
+        assert_eq!(history.samples.len(), 60);
         assert_eq!(history.latest().map(|status| status.dead_letters), Some(99));
     }
 

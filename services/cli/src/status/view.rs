@@ -23,7 +23,7 @@ pub(super) struct View<'a> {
     pub(super) silent: Option<(String, Duration)>,
 }
 
-/// Width of a minute's bars.
+/// Looks that are drawn as bars.
 const BARS: usize = 30;
 
 impl View<'_> {
@@ -102,7 +102,7 @@ impl View<'_> {
             right(rate(self.history.rate(letters))),
         ]);
         let widths = [16, 12, 10, 12].map(Constraint::Length);
-        let heads = ["queue", "waiting", "each s", "in work", "the last minute"];
+        let heads = ["queue", "waiting", "each s", "in work", "history"];
         let widths = widths.into_iter().chain([Constraint::Fill(1)]);
         table(rows.chain([dead]), widths, heads, &[1, 2, 3])
     }
@@ -172,12 +172,17 @@ mod tests {
             captioned: 100,
             missing_shards: vec![],
         };
-        let worker = json!({ "name": "weimocir-encode", "id": "x", "version": "0.1.0",
-            "metadata": { "model": "bundled" } });
+        let worker = |name, facts| {
+            let worker = json!({ "name": name, "id": "x", "version": "1", "metadata": facts });
+            serde_json::from_value(worker).unwrap()
+        };
         Status {
             collections: vec![gallery],
             backlog: [("encode image", Backlog { waiting, in_work: 64 })].into(),
-            workers: vec![serde_json::from_value(worker).unwrap()],
+            workers: vec![
+                worker("weimocir-encode", json!({ "model": "bundled" })),
+                worker("weimocir-gateway", json!({})),
+            ],
             dead_letters: 3,
         }
     }

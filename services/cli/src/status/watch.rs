@@ -55,6 +55,8 @@ async fn draw(
     let (mut history, mut heard, mut failure) = (History::default(), Instant::now(), None);
     let mut answers = pin!(answers(bus, every));
     let mut events = EventStream::new();
+    // because: how long a server has been silent is told meanwhile
+    let mut clock = interval(Duration::from_secs(1));
     loop {
         let silent = failure.clone().map(|reason| (reason, heard.elapsed()));
         let view = View { server, history: &history, silent };
@@ -67,6 +69,7 @@ async fn draw(
                 }
                 Err(error) => failure = Some(format!("{error:#}")),
             },
+            _ = clock.tick() => {}
             event = events.next() => match event.transpose()? {
                 Some(event) if !ends(&event) => {}
                 _ => return Ok(Done::Fully),
