@@ -1,5 +1,7 @@
 //! A bucket as a feed. `s3s` speaks the protocol and checks the signatures; the objects are in memory,
-//! so that the service can be slow, busy and forbidding.
+//! so that the service can be busy and forbidding.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 use std::{
     collections::BTreeMap,
