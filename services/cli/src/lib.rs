@@ -14,6 +14,7 @@ mod get;
 pub mod ingest;
 mod models;
 mod nats_server;
+mod plan;
 mod provision;
 mod search;
 mod sheet;
@@ -85,6 +86,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Bring a gallery back from such a file, into this server or a new one
     Restore(backup::RestoreArgs),
+    /// Say what a gallery of some size needs, without NATS
+    Plan(plan::PlanArgs),
     /// Make the streams, queues and a gallery, where workers may not make them themselves
     Provision(provision::ProvisionArgs),
     /// Show the whole pipeline at work on a sample gallery
@@ -124,6 +127,7 @@ fn run(command: Command, shared: Shared) -> BoxFuture<'static, anyhow::Result<Do
         Command::Dead(command) => dead::run(command, shared).boxed(),
         Command::Backup(args) => backup::run(args, shared).boxed(),
         Command::Restore(args) => backup::restore(args, shared).boxed(),
+        Command::Plan(args) => ready(plan::run(&args, &shared)).boxed(),
         Command::Provision(args) => provision::run(args, shared).boxed(),
         Command::Demo(args) => demo::run(*args, shared).boxed(),
     }
