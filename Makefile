@@ -146,6 +146,14 @@ test-http: .build/http-python .build/nats.done build ## Check the HTTP interface
 bench-pipeline: .build/nats.done build ## Measure throughput and latency of the whole pipeline
 	@target/release/bench-pipeline
 
+.PHONY: bench-scaling
+bench-scaling: .build/nats.done build ## Measure how the rate grows with the encode workers (simulated devices; 10 minutes)
+	@target/release/bench-scaling
+
+.PHONY: bench-autoscale
+bench-autoscale: .build/nats.done build ## Replay a day's load on workers that KEDA's rules start and stop, and draw it (10 minutes)
+	@target/release/bench-autoscale
+
 .PHONY: bench-gateway
 bench-gateway: .build/nats.done build ## Measure searches over HTTP beside NATS, and many clients at once
 	@target/release/bench-gateway

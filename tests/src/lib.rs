@@ -1,11 +1,14 @@
 //! Real processes against a real nats-server: what the tests and the benchmarks of the whole
 //! pipeline stand on.
 
+pub mod autoscale;
 pub mod faults;
 pub mod hostile;
 pub mod mixture;
 mod pictures;
 mod pipeline;
+mod work;
 
 pub use pictures::{render, tiny};
 pub use pipeline::{Kind, Outcome, Pipeline, Role, Worker, pinned, until};
+pub use work::{Counted, EncodeWork};

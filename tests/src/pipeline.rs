@@ -140,6 +140,18 @@ impl Pipeline {
         })
     }
 
+    /// A nats-server and nothing else, which tells how it does over HTTP: at the address beside it.
+    pub async fn monitored() -> anyhow::Result<(Self, String)> {
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("nats.conf");
+        std::fs::write(&config, "http: \"127.0.0.1:-1\"\njetstream { sync_interval: always }\n")?;
+        let server =
+            NatsServer::start_by(&nats_server()?, &config, &folder.path().join("nats")).await?;
+        let monitor = server.monitor().context("the server is not monitored")?.to_owned();
+        let url = server.url().to_owned();
+        Ok((Self { url, server: Mutex::new(Some(server)), folder, keys: false }, monitor))
+    }
+
     /// A nats-server by `deploy/nats`, which knows each role by its key and lets in nobody else.
     pub async fn locked() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;

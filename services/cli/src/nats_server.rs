@@ -20,6 +20,8 @@ const MAX_PAYLOAD: &str = "8MB";
 pub struct NatsServer {
     child: Child,
     url: String,
+    /// Where it tells how it does, if its configuration says so.
+    monitor: Option<String>,
 }
 
 impl NatsServer {
@@ -71,8 +73,9 @@ impl NatsServer {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start the nats-server")?;
-        let mut server = Self { child, url: String::new() };
-        server.url = server.wait_until_ready(folder, &ports).await?;
+        let mut server = Self { child, url: String::new(), monitor: None };
+        let Ports { nats, monitoring } = server.wait_until_ready(folder, &ports).await?;
+        (server.url, server.monitor) = (nats, monitoring);
         Ok(server)
     }
 
@@ -80,12 +83,16 @@ impl NatsServer {
         &self.url
     }
 
+    pub fn monitor(&self) -> Option<&str> {
+        self.monitor.as_deref()
+    }
+
     /// The process id, for as long as it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    async fn wait_until_ready(&mut self, folder: &Path, ports: &Path) -> anyhow::Result<String> {
+    async fn wait_until_ready(&mut self, folder: &Path, ports: &Path) -> anyhow::Result<Ports> {
         let until = Instant::now() + Duration::from_secs(20);
         let file = self.child.id().map(|id| ports.join(format!("nats-server_{id}.ports")));
         while Instant::now() < until {
@@ -96,8 +103,8 @@ impl NatsServer {
                     log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no log");
                 bail!("nats-server ended at once ({status}): {last}");
             }
-            if let Some(url) = file.as_deref().and_then(url_of) {
-                return Ok(url);
+            if let Some(ports) = file.as_deref().and_then(Ports::read) {
+                return Ok(ports);
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -126,14 +133,24 @@ fn configuration(folder: &Path, port: Option<u16>) -> String {
     )
 }
 
-/// The address in the file that the server writes when it listens.
-fn url_of(ports: &Path) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Ports {
-        nats: Vec<String>,
+/// The addresses in the file that the server writes when it listens.
+struct Ports {
+    nats: String,
+    monitoring: Option<String>,
+}
+
+impl Ports {
+    fn read(file: &Path) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Written {
+            nats: Vec<String>,
+            #[serde(default)]
+            monitoring: Vec<String>,
+        }
+        let text = std::fs::read(file).ok()?;
+        let Written { nats, monitoring } = serde_json::from_slice(&text).ok()?;
+        Some(Self { nats: nats.into_iter().next()?, monitoring: monitoring.into_iter().next() })
     }
-    let text = std::fs::read(ports).ok()?;
-    serde_json::from_slice::<Ports>(&text).ok()?.nats.into_iter().next()
 }
 
 /// The nats-server to use: the one named, or the first on PATH.

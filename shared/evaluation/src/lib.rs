@@ -32,7 +32,7 @@ pub use features::{FeaturesFile, write_features};
 pub use grid::Grid;
 pub use metric::{Metric, NEVER};
 pub use nearest::{Nearest, Point, nearest};
-pub use report::{Plane, Problem, Report, Sheet, planes};
+pub use report::{Panel, Plane, Problem, Report, Sheet, Timelines, planes};
 pub use results::{Row, mean, rows, write_ablation, write_csv, write_tuned};
 pub use submission::{SUBMITTED, write_submission};
 pub use sweep::{Plan, Sweep, sweep};

@@ -10,6 +10,7 @@ use crate::{
     files::{CONFIG, ModelFiles, PREPROCESSOR},
     image::Preprocessor,
     options::PixelRecipe,
+    simulated::{self, Simulated},
 };
 
 /// Weights (α, β) of the paper for CLIP.
@@ -24,6 +25,7 @@ const BLIP_CONTEXT: usize = 77;
 pub(crate) enum DualEncoder {
     Clip(Box<Clip>),
     Blip(Box<BlipRetrieval>),
+    Simulated(Simulated),
 }
 
 /// A loaded model and what its files say of it.
@@ -35,6 +37,15 @@ pub(crate) struct Loaded {
     /// Tokens of a text that it reads at most.
     pub(crate) context: usize,
     pub(crate) preprocessor: Preprocessor,
+}
+
+impl Loaded {
+    /// The same with another device in the model's place.
+    pub(crate) fn simulated(self, device: Simulated) -> Self {
+        tracing::warn!(%device, "this is no model but a device for measurements: its vectors say nothing");
+        let (model, id) = (DualEncoder::Simulated(device), ModelId::new(simulated::ID));
+        Self { model, id, dim: simulated::DIM, ..self }
+    }
 }
 
 impl DualEncoder {
@@ -102,7 +113,7 @@ impl DualEncoder {
 
     pub(crate) fn default_weights(&self) -> (f32, f32) {
         match self {
-            Self::Clip(_) => CLIP_WEIGHTS,
+            Self::Clip(_) | Self::Simulated(_) => CLIP_WEIGHTS,
             Self::Blip(_) => BLIP_WEIGHTS,
         }
     }
@@ -112,6 +123,7 @@ impl DualEncoder {
         match self {
             Self::Clip(clip) => clip.image_features(pixels),
             Self::Blip(blip) => blip.image_features(pixels),
+            Self::Simulated(device) => device.image_features(pixels),
         }
     }
 
@@ -120,6 +132,7 @@ impl DualEncoder {
         match self {
             Self::Clip(clip) => clip.text_features(texts),
             Self::Blip(blip) => blip.text_features(texts),
+            Self::Simulated(device) => device.text_features(texts),
         }
     }
 }

@@ -73,6 +73,10 @@ impl Encoder {
             _ => pixels,
         };
         let found = DualEncoder::load(&files, (&device, dtype), pixels)?;
+        let found = match source {
+            ModelSource::Simulated(simulated) => found.simulated(*simulated),
+            _ => found,
+        };
         // Because each thread has a CUDA stream of its own, and another one may run the model.
         device.synchronize()?;
         let default_weights = match source {

@@ -66,6 +66,11 @@ impl ModelFiles {
     pub(crate) fn find(source: &ModelSource, role: Role) -> Result<Self, ModelError> {
         match source {
             ModelSource::Bundled => Ok(Self::bundled(role)),
+            // because: what is around the device is the bundled encoder's
+            ModelSource::Simulated(_) if role == Role::Encoder => Ok(Self::bundled(role)),
+            ModelSource::Simulated(_) => {
+                Err(ModelError::UnknownSource { given: source.to_string() })
+            }
             ModelSource::Folder(folder) => {
                 let name = folder
                     .file_name()

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::error::ModelError;
+use crate::{error::ModelError, simulated::Simulated};
 
 /// The bundled model, a folder, a checkpoint, or a repository of the Hugging Face hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum ModelSource {
     Checkpoint(PathBuf),
     /// `organisation/name`, at a branch, tag or commit.
     Hub { repository: String, revision: String },
+    /// No model, but a device for measurements; written `simulated:TIME,N`.
+    Simulated(Simulated),
 }
 
 impl ModelSource {
@@ -26,6 +28,10 @@ impl ModelSource {
     pub fn parse(text: &str) -> Result<Self, ModelError> {
         if text == "bundled" {
             return Ok(Self::Bundled);
+        }
+        if let Some(device) = text.strip_prefix("simulated:") {
+            let unknown = |()| ModelError::UnknownSource { given: text.to_owned() };
+            return device.parse().map(Self::Simulated).map_err(unknown);
         }
         let path = PathBuf::from(text);
         if path.is_dir() {
@@ -62,6 +68,7 @@ impl fmt::Display for ModelSource {
             Self::Bundled => f.write_str("bundled"),
             Self::Folder(path) | Self::Checkpoint(path) => write!(f, "{}", path.display()),
             Self::Hub { repository, revision } => write!(f, "{repository}@{revision}"),
+            Self::Simulated(device) => write!(f, "{device}"),
         }
     }
 }
@@ -115,7 +122,14 @@ mod tests {
     #[test]
     fn anything_else_is_refused_with_the_forms_named() {
         let none = ["", "clip", "./missing/folder", "/missing", "a/b/c", "../x", "a/b.pth"];
-        for text in none.into_iter().chain(["a/b@", "a/b@../x", "a/b@/x", "a/b@x?y"]) {
+        for text in none.into_iter().chain([
+            "a/b@",
+            "a/b@../x",
+            "a/b@/x",
+            "a/b@x?y",
+            "simulated",
+            "simulated:1s",
+        ]) {
             let error = ModelSource::parse(text).unwrap_err().to_string();
             assert!(
                 error.contains("bundled") && error.contains("organisation/name"),

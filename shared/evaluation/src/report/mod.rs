@@ -27,6 +27,7 @@ use crate::{
     error::EvaluationError, metric::Metric, results::Row, test_set::TestSet, tuning::Tuned,
 };
 use chart::{Ablation, Heatmaps};
+pub use chart::{Panel, Timelines};
 
 /// What is reported.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use plotters_backend::DrawingBackend;
 use super::canvas::{At, Canvas, Drawn, FAINT, INK, PAPER, Text};
 
 /// Blue and vermilion of Okabe and Ito's palette, which the colour-blind can tell apart.
-const BLUE: RGBColor = RGBColor(0, 114, 178);
+pub(super) const BLUE: RGBColor = RGBColor(0, 114, 178);
 const VERMILION: RGBColor = RGBColor(213, 94, 0);
 
 #[derive(Debug, Clone)]

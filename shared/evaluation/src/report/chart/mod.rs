@@ -1,4 +1,4 @@
-//! Charts as SVG and PNG. `plane` and `ablation` say what is drawn where, `canvas` draws.
+//! Charts as SVG and PNG. `plane`, `ablation` and `timelines` say what is drawn where, `canvas` draws.
 
 mod ablation;
 mod axis;
@@ -6,6 +6,7 @@ mod bitmap;
 mod canvas;
 mod legend;
 mod plane;
+mod timelines;
 mod viridis;
 
 use std::{fmt::Display, fs, path::Path};
@@ -19,6 +20,7 @@ use plotters_backend::DrawingBackend;
 
 pub(super) use ablation::Ablation;
 pub(super) use plane::Heatmaps;
+pub use timelines::{Panel, Timelines};
 
 use crate::{error::EvaluationError, metric::Metric};
 use bitmap::Bitmap;
@@ -41,11 +43,7 @@ pub(super) fn write(
     folder: &Path,
     name: &str,
 ) -> Result<(), EvaluationError> {
-    let svg = folder.join(format!("{name}.svg"));
-    let mut text = String::new();
-    draw(figure, SVGBackend::with_string(&mut text, figure.size()), 1.0)
-        .map_err(|reason| EvaluationError::Write { file: svg.clone(), reason })?;
-    fs::write(&svg, text).map_err(|error| failed(&svg, &error))?;
+    write_svg(figure, &folder.join(format!("{name}.svg")))?;
     let png = folder.join(format!("{name}.png"));
     let (width, height) = figure.size();
     let mut pixels = RgbImage::new(width * FINE, height * FINE);
@@ -55,6 +53,13 @@ pub(super) fn write(
     // because: few colours and straight edges get half as small, and a chart takes no time to look through
     let encoder = PngEncoder::new_with_quality(file, CompressionType::Best, FilterType::NoFilter);
     pixels.write_with_encoder(encoder).map_err(|error| failed(&png, &error))
+}
+
+fn write_svg(figure: &impl Figure, file: &Path) -> Result<(), EvaluationError> {
+    let mut text = String::new();
+    draw(figure, SVGBackend::with_string(&mut text, figure.size()), 1.0)
+        .map_err(|reason| EvaluationError::Write { file: file.to_owned(), reason })?;
+    fs::write(file, text).map_err(|error| failed(file, &error))
 }
 
 fn draw<B: DrawingBackend>(figure: &impl Figure, backend: B, scale: f64) -> Result<(), String> {
