@@ -1,13 +1,18 @@
 //! Backups of a running pipeline, restored into other servers: the same answers, and a life that goes
 //! on; and files that are not what was written, of which nothing is applied.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
+use anyhow::Context;
 use serde_json::Value;
 use weimocir_catalogue::Split;
-use weimocir_domain::ModelId;
+use weimocir_domain::{ImageId, ModelId};
 use weimocir_runtime::Collections;
 use weimocir_tests::{Kind, Outcome, Pipeline, Worker, render, until};
+use weimocir_wire::names;
 
 const FIRST: usize = 40;
 /// Enough to keep captioners busy for longer than a backup takes.
@@ -168,7 +173,7 @@ async fn a_restored_gallery_answers_alike_and_lives_on() -> anyhow::Result<()> {
 }
 
 /// A small gallery's backup, and the pipeline that it is of.
-async fn small() -> anyhow::Result<(Pipeline, Vec<Worker>, std::path::PathBuf)> {
+async fn small() -> anyhow::Result<(Pipeline, Vec<Worker>, PathBuf)> {
     let (pipeline, workers) = Pipeline::complete().await?;
     let (pictures, file) = (pipeline.folder().join("pictures"), pipeline.folder().join("b.tar"));
     render(Split::Test, 5, 64, &pictures)?;
@@ -176,6 +181,12 @@ async fn small() -> anyhow::Result<(Pipeline, Vec<Worker>, std::path::PathBuf)> 
     let backup = pipeline.weimocir(&["backup", "--to", &path(&file), "--json"]).await?.json()?;
     assert_eq!(backup["counts"]["pictures"], 5);
     Ok((pipeline, workers, file))
+}
+
+fn a_picture(folder: &Path) -> anyhow::Result<PathBuf> {
+    let files = std::fs::read_dir(folder)?.filter_map(|file| Some(file.ok()?.path()));
+    let mut pictures = files.filter(|path| path.extension().is_some_and(|kind| kind == "png"));
+    pictures.next().context("no picture")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +210,7 @@ async fn of_a_file_that_is_not_as_it_was_written_nothing_is_applied() -> anyhow:
         ("nothing".into(), vec![], "is no backup"),
         (
             "a picture".into(),
-            std::fs::read(first.folder().join("nats.conf")).unwrap_or(vec![7; 900]),
+            std::fs::read(a_picture(&first.folder().join("pictures"))?)?,
             "is no backup",
         ),
         ("of version 7".into(), text("\"version\": 1", "\"version\": 7"), "of version 7"),
@@ -245,6 +256,16 @@ async fn what_cannot_be_written_or_joined_is_refused_with_its_reason() -> anyhow
         .filter(|name| name.contains("backup") || name.ends_with(".tar"))
         .collect();
     assert_eq!(left, ["b.tar"], "something is left of a backup that failed");
+
+    // a picture that the object store has no more is told, and the rest is backed up
+    let bucket = async_nats::jetstream::new(async_nats::connect(first.url()).await?);
+    let bucket = bucket.get_object_store(names::IMAGES_BUCKET).await?;
+    let image = ImageId::of(&std::fs::read(a_picture(&first.folder().join("pictures"))?)?);
+    bucket.delete(image.to_string()).await?;
+    let partly = first.weimocir(&["backup", "--to", &to("partly.tar"), "--json"]).await?;
+    let told = partly.json_of_any()?;
+    assert_eq!((partly.code, &told["without_picture"]), (3, &serde_json::json!([image])));
+    assert_eq!((&told["counts"]["images"], &told["counts"]["pictures"]), (&5.into(), &4.into()));
 
     let file = path(&file);
     refused(restore(&first, &to("none.tar"), &[]).await?, 1, "cannot read");

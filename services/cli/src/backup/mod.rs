@@ -42,11 +42,11 @@ pub(crate) struct BackupArgs {
 }
 
 /// Entries on their way between server and disk.
-// because: two device reads ahead; pictures among them are bounded by those in hand
+// because: a disk that pauses for a moment is not waited for; of pictures, the bytes in hand are bounded
 const ON_THE_WAY: usize = 64;
 /// Entries of a log taken at once.
 const AT_ONCE: usize = 500;
-/// Pictures read at the same time.
+/// Pictures that are read or stored at the same time.
 const PICTURES: usize = 16;
 
 pub(crate) async fn run(args: BackupArgs, shared: Shared) -> anyhow::Result<Done> {

@@ -17,7 +17,7 @@ use weimocir_runtime::{Bus, CollectionError, Collections, Pictures};
 use weimocir_wire::{query::ImageState, subjects::Part, vectors::CollectionRecord};
 
 use super::{
-    ON_THE_WAY,
+    PICTURES,
     check::Check,
     file::{Contents, Counts, Entry, Kind, Reader},
 };
@@ -33,8 +33,8 @@ pub(crate) struct RestoreArgs {
     name: Option<Collection>,
 }
 
-/// Entries that the server is to acknowledge at the same time.
-const AT_ONCE: usize = 64;
+/// Parts that the server is to acknowledge at the same time, and as many read ahead.
+const PARTS: usize = 64;
 
 #[derive(Debug, Serialize)]
 struct Restored {
@@ -210,13 +210,15 @@ async fn put_all<'a>(
     progress: &ProgressBar,
     put: impl Fn(Entry) -> BoxFuture<'a, anyhow::Result<bool>>,
 ) -> anyhow::Result<(Backup, u64)> {
-    let (send, mut entries) = mpsc::channel::<Entry>(ON_THE_WAY);
+    // because: a picture may have 32 megabytes
+    let at_once = if wanted == Wanted::Pictures { PICTURES } else { PARTS };
+    let (send, mut entries) = mpsc::channel::<Entry>(at_once);
     let reading = tokio::task::spawn_blocking(move || {
         backup.send(wanted, &send)?;
         anyhow::Ok(backup)
     });
     let entries = stream::poll_fn(move |context| entries.poll_recv(context));
-    let mut putting = entries.map(put).buffer_unordered(AT_ONCE);
+    let mut putting = entries.map(put).buffer_unordered(at_once);
     let mut taken = 0;
     while let Some(put) = putting.next().await {
         taken += u64::from(put?);
