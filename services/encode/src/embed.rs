@@ -17,7 +17,7 @@ use weimocir_wire::{
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EmbedError {
-    #[error("the picture cannot be used: {0}")]
+    #[error("the picture cannot be used")]
     Image(#[from] ImageError),
     #[error("the preprocessing died")]
     Died(#[from] tokio::task::JoinError),
