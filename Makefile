@@ -76,6 +76,13 @@ parity: .build/peers-python build ## Compare fresh random checkpoints with the o
 test-faults: .build/nats.done build ## Try every fault 20 times on real processes, and count what is lost (half an hour)
 	@target/release/fault-suite
 
+# A folder of further files to submit.
+HOSTILE ?=
+
+.PHONY: test-hostile
+test-hostile: .build/nats.done build ## Submit hostile files among 1,000 good ones (HOSTILE=FOLDER adds yours), and tell what became of them
+	@target/release/hostile-suite $(HOSTILE)
+
 .build/deny.done: deploy/setup/setup deploy/setup/deny.txt
 	@deploy/setup/setup deny
 	@touch $@

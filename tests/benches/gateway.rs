@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use bytes::Bytes;
 use clap::Parser;
 use futures::future::try_join_all;
@@ -19,7 +19,7 @@ use hyper_util::{
 use serde_json::json;
 use weimocir_catalogue::Split;
 use weimocir_runtime::Bus;
-use weimocir_tests::{Pipeline, Worker, render};
+use weimocir_tests::{Pipeline, render};
 use weimocir_wire::{
     search::{SearchAnswer, SearchRequest},
     subjects,
@@ -71,7 +71,7 @@ async fn main() -> anyhow::Result<()> {
         println!("| {name} | {p50:.2} | {p99:.2} |");
     }
 
-    let before = resident(&gateway)?;
+    let before = gateway.peak_memory()?;
     let began = Instant::now();
     let search = Arc::new(search);
     let clients = (0..args.clients).map(|_| {
@@ -88,10 +88,10 @@ async fn main() -> anyhow::Result<()> {
     let times: Vec<f64> = try_join_all(clients).await?.into_iter().flatten().collect();
     let (answered, seconds) = (times.len(), began.elapsed().as_secs_f64());
     let (p50, p99) = quantiles(times);
-    let after = resident(&gateway)?;
+    let after = gateway.peak_memory()?;
     println!(
         "\n{} clients at once: {answered} answers, no error, {:.0} a second, p50 {p50:.0} ms, p99 {p99:.0} ms; \
-         the gateway's memory {before:.0} MB before, {after:.0} MB at most",
+         the gateway's memory {before} MiB before, {after} MiB at most",
         args.clients,
         answered as f64 / seconds
     );
@@ -100,7 +100,7 @@ async fn main() -> anyhow::Result<()> {
         json!({
             "nats_p50_ms": direct.0, "nats_p99_ms": direct.1,
             "http_p50_ms": through.0, "http_p99_ms": through.1,
-            "clients": args.clients, "answers": answered, "gateway_peak_mb": after,
+            "clients": args.clients, "answers": answered, "gateway_peak_mib": after,
         })
     );
     Ok(())
@@ -135,14 +135,4 @@ async fn over_http(http: &Http, url: &str, search: &SearchRequest) -> anyhow::Re
 fn quantiles(mut times: Vec<f64>) -> (f64, f64) {
     times.sort_unstable_by(f64::total_cmp);
     (times[times.len() / 2], times[times.len() * 99 / 100])
-}
-
-/// The most memory that a process had, in MB.
-fn resident(worker: &Worker) -> anyhow::Result<f64> {
-    let id = worker.id().context("the gateway has ended")?;
-    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes: f64 =
-        line.and_then(|l| l.split_whitespace().next()).context("no VmHWM")?.parse()?;
-    Ok(kilobytes / 1e3)
 }

@@ -1,5 +1,8 @@
 //! Files that are no pictures, or pictures that are traps: each has something of its own wrong with
-//! it, and none may become searchable. And odd ones that are pictures all the same.
+//! it, and none may become searchable. And odd ones that are pictures all the same. `trial` submits
+//! them.
+
+mod trial;
 
 use std::{
     collections::BTreeSet,
@@ -9,6 +12,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 use image::{ImageFormat, RgbImage};
+
+pub use trial::{Findings, Plan, Trial};
 
 /// A file's name and bytes.
 type File = (String, Vec<u8>);
