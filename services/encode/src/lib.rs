@@ -143,7 +143,12 @@ async fn work_until(
     let handler = move |question| matcher.clone().answer(question);
     service.answer(asked, handler, &shutdown).await?;
 
-    let ingest = Ingest { bus: bus.clone(), pictures, encoder: encoder.clone(), binding };
+    let ingest = Ingest {
+        bus: bus.clone(),
+        pictures: Pictures::open(&bus).await?,
+        encoder: encoder.clone(),
+        binding,
+    };
     let [of_images, of_captions] =
         queues(usize::from(args.encode_in_flight), Duration::from_secs(args.encode_ack_wait));
     operations.ready(&bus);

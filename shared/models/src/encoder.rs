@@ -203,7 +203,9 @@ impl Encoder {
     fn matching_head(&self) -> Result<&BlipRetrieval, ModelError> {
         match &self.model {
             DualEncoder::Blip(blip) => Ok(blip),
-            DualEncoder::Clip(_) => Err(ModelError::NoMatchingHead { model: self.id.clone() }),
+            DualEncoder::Clip(_) | DualEncoder::Simulated(_) => {
+                Err(ModelError::NoMatchingHead { model: self.id.clone() })
+            }
         }
     }
 
