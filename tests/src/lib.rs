@@ -10,5 +10,5 @@ mod pipeline;
 mod work;
 
 pub use pictures::{render, tiny};
-pub use pipeline::{Kind, Outcome, Pipeline, Role, Worker, pinned, until};
+pub use pipeline::{Kind, Outcome, Pipeline, Role, Worker, pinned, program, until};
 pub use work::{Counted, EncodeWork};

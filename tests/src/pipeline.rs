@@ -492,7 +492,7 @@ fn limited(blocks: u32) -> Command {
 }
 
 /// A program of this build, which lies beside the test's own folder.
-pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let found =
         own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());

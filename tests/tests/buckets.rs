@@ -28,7 +28,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use weimocir_domain::{Collection, ImageId, Shard};
 use weimocir_runtime::ShardLog;
-use weimocir_tests::{Outcome, Pipeline, Worker, tiny, until};
+use weimocir_tests::{Outcome, Pipeline, Worker, program, tiny, until};
 
 const BUCKET: &str = "gallery";
 const SECRET: &str = "sesame";
@@ -102,7 +102,7 @@ impl S3 for Shop {
                 key: Some(key.clone()),
                 size: Some(bytes.len() as i64),
                 last_modified: Some((*at).into()),
-                e_tag: Some(format!("\"{}\"", ImageId::of(bytes))),
+                e_tag: Some(listed_tag(key, bytes)),
                 ..Object::default()
             })
             .collect();
@@ -141,6 +141,12 @@ impl S3 for Shop {
     }
 }
 
+/// The ETag, with a line break inside where a key asks for it.
+fn listed_tag(key: &str, bytes: &[u8]) -> String {
+    let middle = if key.ends_with("odd.png") { "\n" } else { "" };
+    format!("\"{middle}{}\"", ImageId::of(bytes))
+}
+
 fn id(n: u32) -> String {
     ImageId::of(&tiny(n)).to_string()
 }
@@ -160,9 +166,8 @@ impl Ready {
         Ok(Self { pipeline, _workers: workers, shop, address })
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let own = std::env::current_exe().unwrap();
-        let mut command = Command::new(own.ancestors().nth(2).unwrap().join("weimocir"));
+    fn command(&self, args: &[&str]) -> anyhow::Result<Command> {
+        let mut command = Command::new(program("weimocir")?);
         command
             .args(args)
             .env("WEIMOCIR_NATS", self.pipeline.url())
@@ -171,17 +176,17 @@ impl Ready {
             .env("AWS_ENDPOINT_URL", &self.address)
             .env("AWS_ALLOW_HTTP", "true")
             .kill_on_drop(true);
-        command
+        Ok(command)
     }
 
     async fn ingest(&self, args: &[&str]) -> anyhow::Result<Outcome> {
         let args = [&["ingest", "--no-captions", "--json"], args].concat();
-        self.pipeline.run(&mut self.command(&args)).await
+        self.pipeline.run(&mut self.command(&args)?).await
     }
 
     fn begin(&self, args: &[&str]) -> anyhow::Result<Child> {
         let args = [&["ingest", "--no-captions"], args].concat();
-        Ok(self.command(&args).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?)
+        Ok(self.command(&args)?.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?)
     }
 
     /// Submissions that there have ever been.
@@ -212,6 +217,7 @@ async fn a_bucket_is_taken_once_whatever_happens_to_its_feed() -> anyhow::Result
     (0..COUNT).for_each(|n| ready.shop.put(&key(n), tiny(n)));
     ready.shop.put("shoes/notes.txt", b"no picture".to_vec());
     ready.shop.put("hats/1.png", tiny(COUNT));
+    ready.shop.put("hats/odd.png", tiny(COUNT + 2));
 
     let mut first = ready.begin(&["s3://gallery/shoes"])?;
     until("a part of it", async || Ok(ready.submissions().await? > 700)).await?;
@@ -246,7 +252,7 @@ async fn a_bucket_is_taken_once_whatever_happens_to_its_feed() -> anyhow::Result
     assert!(ready.shop.reads.load(Ordering::Relaxed) < reads + 20, "it was read again");
     // another folder is another matter
     let summary = ready.ingest(&["s3://gallery/hats", "--wait"]).await?.json()?;
-    assert_eq!((&summary["searchable"], &summary["unchanged"]), (&1.into(), &0.into()));
+    assert_eq!((&summary["searchable"], &summary["unchanged"]), (&2.into(), &0.into()));
     Ok(())
 }
 
@@ -287,6 +293,92 @@ async fn a_watched_bucket_is_followed() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_the_server_is_away_is_taken_when_it_is_back() -> anyhow::Result<()> {
+    let ready = Ready::new().await?;
+    ready.shop.put(&key(0), tiny(0));
+    let _watching = ready.begin(&["s3://gallery/shoes", "--watch", "--poll", "1"])?;
+    until("the first look", async || ready.has(0).await).await?;
+
+    ready.pipeline.stop_server().await?;
+    let reads = || ready.shop.reads.load(Ordering::Relaxed);
+    let before = reads();
+    (1..4).for_each(|n| ready.shop.put(&key(n), tiny(n)));
+    // because: what a first look could not submit is read by the second
+    until("a second look", async || Ok(reads() > before + 3)).await?;
+    ready.pipeline.restart_server().await?;
+    until("all of them", async || {
+        Ok(ready.has(1).await? && ready.has(2).await? && ready.has(3).await?)
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_of_one_object_is_not_taken_for_its_twin() -> anyhow::Result<()> {
+    let ready = Ready::new().await?;
+    for twin in ["first", "second"] {
+        ready.shop.put(&format!("shoes/broken {twin}.png"), b"no picture".to_vec());
+        ready.shop.put(&format!("shoes/priced {twin}.png"), tiny(1));
+    }
+    let metadata = ready.pipeline.folder().join("metadata.json");
+    std::fs::write(
+        &metadata,
+        r#"{"priced first": {"price": "cheap"}, "priced second": {"price": 3}}"#,
+    )?;
+    let metadata = metadata.display().to_string();
+    // because: the one that is refused must come first
+    let args = ["s3://gallery/shoes", "--wait", "--jobs", "1", "--field", "price:integer"];
+    let args = [&args[..], &["--metadata", &metadata]].concat();
+    for (submitted, unchanged) in [(1, 0), (0, 1)] {
+        let outcome = ready.ingest(&args).await?;
+        let summary = outcome.json_of_any()?;
+        let refused = summary["refused"].to_string();
+        for source in ["broken first.png", "broken second.png", "priced first.png"] {
+            assert!(refused.contains(source), "{source} is not in {refused}");
+        }
+        assert_eq!((outcome.code, summary["refused"].as_array().map(Vec::len)), (3, Some(3)));
+        assert_eq!(summary["submitted"], submitted, "{summary}");
+        assert_eq!(summary["unchanged"], unchanged, "{summary}");
+    }
+    assert!(ready.has(1).await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_stays_as_long_as_any_folder_of_the_bucket_has_it() -> anyhow::Result<()> {
+    let ready = Ready::new().await?;
+    let objects = [("shoes/a.png", 1), ("shoes/b.png", 2), ("hats/a.png", 1), ("hats/c.png", 3)];
+    objects.into_iter().for_each(|(key, n)| ready.shop.put(key, tiny(n)));
+    let follow = ["--poll", "1", "--follow-deletions"];
+    let folders = ["s3://gallery/shoes", "s3://gallery/hats", "--watch"];
+    let mut watching = ready.begin(&[&folders[..], &follow].concat())?;
+    until("both folders", async || ready.holds(3).await).await?;
+
+    ready.shop.remove("shoes/a.png");
+    ready.shop.remove("shoes/b.png");
+    until("the deletion", async || Ok(!ready.has(2).await?)).await?;
+    // because: what comes now is taken after the end of that deletion
+    ready.shop.put("shoes/d.png", tiny(4));
+    until("the one that was added", async || ready.has(4).await).await?;
+    assert!(ready.has(1).await?, "an image went whose object in another folder is there");
+
+    // taken again by force, a folder still ends what is gone
+    watching.kill().await?;
+    ready.shop.remove("hats/c.png");
+    let forced = ["s3://gallery/hats", "--wait", "--force", "--follow-deletions"];
+    let summary = ready.ingest(&forced).await?.json()?;
+    assert_eq!((&summary["submitted"], &summary["deleted"]), (&1.into(), &1.into()), "{summary}");
+    assert!(ready.has(1).await? && !ready.has(3).await?);
+    // and the image of two folders goes with the last object
+    ready.shop.put("hats/e.png", tiny(5));
+    ready.shop.remove("hats/a.png");
+    let summary = ready.ingest(&["s3://gallery/hats", "--follow-deletions"]).await?.json()?;
+    assert_eq!(summary["deleted"], 1, "{summary}");
+    assert!(!ready.has(1).await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_bucket_is_said() -> anyhow::Result<()> {
     let ready = Ready::new().await?;
     ready.shop.put("shoes/notes.txt", b"no picture".to_vec());
@@ -307,10 +399,10 @@ async fn what_is_wrong_with_a_bucket_is_said() -> anyhow::Result<()> {
     told(ready.ingest(&["s3://gallery", "."]).await?, &["two feeds"]).await?;
     told(ready.ingest(&[".", "--follow-deletions"]).await?, &["--follow-deletions"]).await?;
     let args = ["ingest", "--json", "s3://gallery/shoes"];
-    let wrong = ready.command(&args).env("AWS_SECRET_ACCESS_KEY", "simsim").output().await?;
+    let wrong = ready.command(&args)?.env("AWS_SECRET_ACCESS_KEY", "simsim").output().await?;
     let text = String::from_utf8(wrong.stderr)?;
     ensure!(wrong.status.code() == Some(1) && text.contains("SignatureDoesNotMatch"), "{text}");
-    let plain = ready.command(&args).env("AWS_ALLOW_HTTP", "false").output().await?;
+    let plain = ready.command(&args)?.env("AWS_ALLOW_HTTP", "false").output().await?;
     let document: Value = serde_json::from_slice(&plain.stdout)?;
     ensure!(plain.status.code() == Some(1), "http was used unasked: {document}");
     Ok(())

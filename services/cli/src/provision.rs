@@ -23,6 +23,7 @@ pub(crate) async fn run(args: ProvisionArgs, shared: Shared) -> anyhow::Result<D
     args.fields.iter().try_for_each(|new| fields.declare(&new.field, new.kind))?;
     let bus = shared.connect().await?;
     bus.provision().await?;
+    bus.provision_feeds().await?;
     // because: how many a worker takes at once is its own matter
     let [images, captions] = weimocir_encode::queues(1, Duration::from_secs(30));
     let pictures = weimocir_caption::queue(1, Duration::from_secs(60));

@@ -1,5 +1,7 @@
 //! What a feed has taken from one place, so that a feed that starts again takes what is new.
 
+use std::collections::HashSet;
+
 use async_nats::jetstream::kv;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use weimocir_domain::{Collection, ImageId};
@@ -20,6 +22,8 @@ pub struct Marks {
 }
 
 impl Marks {
+    /// Makes the bucket of all feeds if it is missing.
+    ///
     /// # Errors
     /// The server refuses the bucket.
     pub async fn open(bus: &Bus, collection: &Collection, place: &str) -> Result<Self, BusError> {
@@ -32,10 +36,21 @@ impl Marks {
     /// # Errors
     /// The server does not answer, or holds something else.
     pub fn all(&self) -> BoxFuture<'_, Result<Vec<FeedMark>, BusError>> {
-        self.read_all().boxed()
+        self.read_all_but(HashSet::new()).boxed()
     }
 
-    async fn read_all(&self) -> Result<Vec<FeedMark>, BusError> {
+    /// As `all`, without the marks of these keys, which are not even read.
+    ///
+    /// # Errors
+    /// As `all`.
+    pub fn others<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a String>,
+    ) -> BoxFuture<'_, Result<Vec<FeedMark>, BusError>> {
+        self.read_all_but(keys.map(|key| self.entry(key)).collect()).boxed()
+    }
+
+    async fn read_all_but(&self, passed: HashSet<String>) -> Result<Vec<FeedMark>, BusError> {
         // because: the bucket's own list of keys takes a consumer, which not everybody may make
         let subjects = format!("{}{}>", self.bucket.prefix, self.prefix);
         let subjects = self.bucket.stream.info_with_subjects(subjects).await;
@@ -43,7 +58,8 @@ impl Marks {
             subjects.map_err(unread)?.try_collect().await.map_err(unread)?;
         let names = subjects
             .into_iter()
-            .filter_map(|(subject, _)| Some(subject.strip_prefix(&self.bucket.prefix)?.to_owned()));
+            .filter_map(|(subject, _)| Some(subject.strip_prefix(&self.bucket.prefix)?.to_owned()))
+            .filter(|name| !passed.contains(name));
         stream::iter(names.collect::<Vec<_>>())
             .map(|name| async move { self.read(&name).await })
             .buffer_unordered(AT_ONCE)

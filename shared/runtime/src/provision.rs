@@ -26,8 +26,15 @@ impl Bus {
         self.stream(dead()).await?;
         self.images_bucket().await?;
         self.collections_bucket().await?;
-        self.feeds_bucket().await?;
         Ok(())
+    }
+
+    /// Makes what feeds of buckets need besides, for those who may not do so themselves.
+    ///
+    /// # Errors
+    /// As for [`Bus::provision`].
+    pub async fn provision_feeds(&self) -> Result<(), BusError> {
+        self.feeds_bucket().await.map(drop)
     }
 
     /// Makes the queues' consumers, for workers that may not do so themselves. What is there stays.

@@ -41,7 +41,7 @@ pub(super) struct Bucket {
     folder: Path,
     store: AmazonS3,
     marks: Marks,
-    /// By key.
+    /// What the folder is known to hold, by key.
     known: HashMap<String, Known>,
     /// Objects that could not be taken, by key, with what they were like then.
     refused: HashMap<String, Trouble>,
@@ -51,6 +51,7 @@ pub(super) struct Bucket {
 }
 
 struct Known {
+    /// Empty, as no object's is, where it is to be taken again.
     state: String,
     image: ImageId,
     /// The round in which the list last had it.
@@ -100,11 +101,12 @@ impl Bucket {
             .with_context(|| format!("cannot reach {url} by what the AWS_ variables say"))?;
         let Gallery { bus, collection } = feed.gallery();
         let marks = Marks::open(bus, &collection.name, &format!("{} {bucket}", endpoint())).await?;
-        let held = if args.force { vec![] } else { marks.all().await? };
-        let known = held
-            .into_iter()
-            .map(|FeedMark { key, state, image }| (key, Known { state, image, seen: 0 }))
-            .collect();
+        let held = marks.all().await?.into_iter().filter(|mark| is_below(&folder, &mark.key));
+        let known = held.map(|FeedMark { key, state, image }| {
+            let state = if args.force { String::new() } else { state };
+            (key, Known { state, image, seen: 0 })
+        });
+        let known = known.collect();
         let url = format!("{SCHEME}{bucket}");
         Ok(Self {
             url,
@@ -154,7 +156,8 @@ impl Bucket {
             return None;
         }
         let key = location.to_string();
-        let state = e_tag.unwrap_or_else(|| format!("{size} {}", last_modified.to_rfc3339()));
+        let state = e_tag.filter(|tag| !tag.is_empty());
+        let state = state.unwrap_or_else(|| format!("{size} {}", last_modified.to_rfc3339()));
         if let Some(known) = self.known.get_mut(&key) {
             known.seen = self.round;
             if known.state == state {
@@ -164,6 +167,8 @@ impl Bucket {
         }
         let hopeless = self.refused.get(&key).is_some_and(|t| t.for_good && t.state == state);
         let offer = format!("{}/{key} {state} {}", self.url, last_modified.to_rfc3339());
+        // because: it goes into a header, which takes no line breaks and should be short
+        let offer = ImageId::of(offer.as_bytes()).to_string();
         (!hopeless).then_some(Fresh { key, state, location, size, offer })
     }
 
@@ -231,19 +236,13 @@ impl Bucket {
     /// Deletes the images that no object stands for any more. What is known goes last: an end that
     /// is cut off is begun again.
     async fn follow(&mut self, feed: &Feed, summary: &mut Summary) -> anyhow::Result<()> {
-        let gone = self.known.iter().filter(|(key, known)| self.is_gone(key, known));
+        let gone = self.known.iter().filter(|(_, known)| known.seen != self.round);
         let gone: Vec<(String, ImageId)> =
             gone.map(|(key, known)| (key.clone(), known.image)).collect();
-        let left = self.known.iter().filter(|(key, known)| !self.is_gone(key, known));
-        let mut spared: HashSet<ImageId> = left.map(|(_, known)| known.image).collect();
-        for (key, image) in gone {
-            if spared.insert(image) {
-                feed.forget(image).await?;
-                summary.deleted += 1;
-            }
-            self.marks.remove(&key).await?;
-            self.known.remove(&key);
+        if gone.is_empty() && self.replaced.is_empty() {
+            return Ok(());
         }
+        let mut spared = self.spared().await?;
         while let Some((mark, former)) = self.replaced.last() {
             if spared.insert(*former) {
                 feed.forget(*former).await?;
@@ -252,15 +251,24 @@ impl Bucket {
             self.marks.put(mark).await?;
             self.replaced.pop();
         }
+        for (key, image) in gone {
+            if spared.insert(image) {
+                feed.forget(image).await?;
+                summary.deleted += 1;
+            }
+            self.marks.remove(&key).await?;
+            self.known.remove(&key);
+        }
         Ok(())
     }
 
-    /// Whether the list that was just read should have had it.
-    fn is_gone(&self, key: &str, known: &Known) -> bool {
-        let folder = self.folder.as_ref();
-        let below =
-            folder.is_empty() || key.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-        known.seen != self.round && below
+    /// The images of the objects in the list that was just read, and of those that other feeds of the
+    /// bucket have noted up to now.
+    async fn spared(&self) -> anyhow::Result<HashSet<ImageId>> {
+        let elsewhere = self.marks.others(self.known.keys()).await?;
+        let listed = self.known.values().filter(|known| known.seen == self.round);
+        let listed = listed.map(|known| known.image);
+        Ok(listed.chain(elsewhere.into_iter().map(|mark| mark.image)).collect())
     }
 
     /// # Errors
@@ -271,6 +279,11 @@ impl Bucket {
         }
         Ok(())
     }
+}
+
+fn is_below(folder: &Path, key: &str) -> bool {
+    let folder = folder.as_ref();
+    folder.is_empty() || key.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The image that an object was before it changed.

@@ -1,12 +1,8 @@
 //! One picture of a source: read, given what the tables say of it, and submitted once.
 
-use std::{
-    collections::HashSet,
-    io::Read,
-    path::Path,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashSet, io::Read, path::Path};
 
+use tokio::sync::Mutex;
 use weimocir_client::{Gallery, Outcome, Submission, Submitter, too_large};
 use weimocir_domain::ImageId;
 use weimocir_fetch::{FetchArgs, FetchError, Fetcher};
@@ -21,12 +17,17 @@ use super::{
     tables::Tables,
 };
 
+/// Of the pictures in each lane one is submitted at a time.
+// because: as many as pictures may be in hand, so that two of them seldom share one
+const LANES: usize = 1_024;
+
 #[derive(Debug)]
 pub(crate) struct Feed {
     submitter: Submitter,
     tables: Tables,
-    /// Pictures of this run, so that the same file twice is submitted once.
-    taken: Mutex<HashSet<ImageId>>,
+    /// Pictures that the pipeline has taken in this run, by lane, so that the same file twice is
+    /// submitted once: the second waits until it is known what became of the first.
+    taken: Vec<Mutex<HashSet<ImageId>>>,
     max_bytes: u64,
     fetcher: Fetcher,
 }
@@ -35,7 +36,8 @@ impl Feed {
     pub(crate) fn new(submitter: Submitter, args: &IngestArgs, tables: Tables) -> Self {
         let url_max_bytes = args.fetch.url_max_bytes.min(args.max_bytes);
         let fetcher = Fetcher::new(&FetchArgs { url_max_bytes, ..args.fetch.clone() });
-        let (taken, max_bytes) = (Mutex::default(), args.max_bytes);
+        let taken = std::iter::repeat_with(Mutex::default).take(LANES).collect();
+        let max_bytes = args.max_bytes;
         Self { submitter, tables, taken, max_bytes, fetcher }
     }
 
@@ -52,10 +54,8 @@ impl Feed {
             Err(reason) => return Ok(Taken::Was(Outcome::Refused { source, reason })),
         };
         let image = ImageId::of(&bytes);
-        // because: an empty file is refused by its name, each time
-        if !bytes.is_empty()
-            && !self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(image)
-        {
+        let mut taken = self.lane(image).lock().await;
+        if taken.contains(&image) {
             return Ok(Taken::Repeated { image });
         }
         let captions = captions.or_else(|| self.tables.captions(&source).cloned());
@@ -64,7 +64,23 @@ impl Feed {
             None => metadata,
         };
         let submission = Submission { source, bytes, captions, metadata, offer };
-        Ok(Taken::Was(self.submitter.take(submission).await?))
+        let outcome = self.submitter.take(submission).await?;
+        // because: one that is refused is refused by its name each time
+        if !matches!(outcome, Outcome::Refused { .. }) {
+            taken.insert(image);
+        }
+        Ok(Taken::Was(outcome))
+    }
+
+    fn lane(&self, image: ImageId) -> &Mutex<HashSet<ImageId>> {
+        &self.taken[(image.seed() % LANES as u64) as usize]
+    }
+
+    /// Every picture is new from now on: somebody may have deleted it since it was taken.
+    pub(crate) async fn start_over(&self) {
+        for lane in &self.taken {
+            lane.lock().await.clear();
+        }
     }
 
     /// Has an image deleted, and waits for it; its picture is new from then on.
@@ -74,7 +90,7 @@ impl Feed {
     pub(crate) async fn forget(&self, image: ImageId) -> anyhow::Result<()> {
         let Gallery { bus, collection } = self.gallery();
         delete::forget(bus, collection, image).await?;
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&image);
+        self.lane(image).lock().await.remove(&image);
         Ok(())
     }
 

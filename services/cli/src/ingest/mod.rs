@@ -199,6 +199,7 @@ async fn from_buckets(
             () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(Duration::from_secs(args.poll)) => {}
         }
+        feed.start_over().await;
         for bucket in &mut buckets {
             if let Err(error) = bucket.look(feed, args, summary, &progress).await {
                 tracing::warn!("the next look may go better: {error:#}");

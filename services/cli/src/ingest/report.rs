@@ -13,7 +13,7 @@ use crate::{say, say_json};
 #[derive(Debug)]
 pub(crate) enum Taken {
     Was(Outcome),
-    /// The same file had come before in this run.
+    /// The same file had come before in this run, and was taken.
     Repeated {
         image: ImageId,
     },
