@@ -76,6 +76,10 @@ parity: .build/peers-python build ## Compare fresh random checkpoints with the o
 test-faults: .build/nats.done build ## Try every fault 20 times on real processes, and count what is lost (half an hour)
 	@target/release/fault-suite
 
+.PHONY: fuzz
+fuzz: cargo ## Fuzz what reads untrusted bytes, a minute each (needs a nightly Rust)
+	@fuzz/run 60
+
 # A folder of further files to submit.
 HOSTILE ?=
 

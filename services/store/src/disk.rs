@@ -514,6 +514,17 @@ fn set_aside(path: &Path) -> Result<(), DiskError> {
     })
 }
 
+/// Reads the bytes as each kind of record.
+#[cfg(fuzzing)]
+pub(crate) fn read_any(bytes: &[u8]) {
+    let _ = decode::<Ledger>(bytes, Encoding::MessagePack);
+    let _ = rmp_serde::from_slice::<ImageRecord>(bytes);
+    let _ = rmp_serde::from_slice::<CaptionsRecord>(bytes);
+    let _ = rmp_serde::from_slice::<Revision>(bytes);
+    let _ = rmp_serde::from_slice::<Vector>(bytes);
+    let _ = rmp_serde::from_slice::<Vec<Vector>>(bytes);
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::HashMap;

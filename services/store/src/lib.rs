@@ -8,6 +8,8 @@
 mod apply;
 mod delete;
 mod disk;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gallery;
 mod load;
 mod part;

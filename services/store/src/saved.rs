@@ -467,6 +467,15 @@ impl Read for Summed {
     }
 }
 
+/// Reads the bytes as what a manifest names, and as the manifest.
+#[cfg(fuzzing)]
+pub(crate) fn read_any(bytes: &[u8]) {
+    let _ = decode::<Manifest>(bytes, Encoding::MessagePack);
+    let _ = rmp_serde::from_slice::<Table>(bytes);
+    let _ = rmp_serde::from_slice::<Basis>(bytes);
+    let _ = rmp_serde::from_slice::<Vec<(ImageId, Known)>>(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
