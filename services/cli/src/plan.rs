@@ -279,9 +279,9 @@ fn show(plan: &Plan, args: &PlanArgs) {
     row("cores of the stores for searches", plan.store_cores.to_string());
     row(
         "NATS: logs of vectors",
-        format!("{} in {} copies", bytes(plan.nats_log_bytes), args.copies),
+        format!("{}, copies: {}", bytes(plan.nats_log_bytes), args.copies),
     );
-    row("NATS: pictures", format!("{} in {} copies", bytes(plan.nats_pictures_bytes), args.copies));
+    row("NATS: pictures", format!("{}, copies: {}", bytes(plan.nats_pictures_bytes), args.copies));
     row("encoding everything once", format!("{:.1} hours of a device", plan.device_hours));
     row(
         "encode workers",
