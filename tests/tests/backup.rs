@@ -4,15 +4,20 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
+use async_nats::jetstream;
 use serde_json::Value;
+use tokio::{process::Command, sync::Mutex};
 use weimocir_catalogue::Split;
-use weimocir_domain::{ImageId, ModelId};
-use weimocir_runtime::Collections;
-use weimocir_tests::{Kind, Outcome, Pipeline, Worker, render, until};
-use weimocir_wire::names;
+use weimocir_domain::{Collection, ImageId, ModelId, Revision, Shard};
+use weimocir_runtime::{Bus, CancellationToken, Collections, Delivery, Pull, work};
+use weimocir_tests::{Kind, Outcome, Pipeline, Worker, program, render, until};
+use weimocir_wire::{Encoding, encode, names, subjects, vectors::Tombstone, work::DeleteImage};
 
 const FIRST: usize = 40;
 /// Enough to keep captioners busy for longer than a backup takes.
@@ -189,6 +194,14 @@ fn a_picture(folder: &Path) -> anyhow::Result<PathBuf> {
     pictures.next().context("no picture")
 }
 
+/// Backups in a folder, those that are being written among them.
+fn backups(folder: &Path) -> anyhow::Result<Vec<String>> {
+    Ok(std::fs::read_dir(folder)?
+        .filter_map(|file| file.ok()?.file_name().into_string().ok())
+        .filter(|name| name.contains("backup") || name.ends_with(".tar"))
+        .collect())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_file_that_is_not_as_it_was_written_nothing_is_applied() -> anyhow::Result<()> {
     let (first, _workers, file) = small().await?;
@@ -249,17 +262,13 @@ async fn what_cannot_be_written_or_joined_is_refused_with_its_reason() -> anyhow
     refused(first.weimocir(&["backup", "shoes", "--to", &to("s.tar")]).await?, 4, "`shoes`");
     refused(first.weimocir(&["backup", "--to", &path(&file)]).await?, 1, "there is a file");
     refused(first.weimocir(&["backup", "--to", &to("no/b.tar")]).await?, 1, "cannot write into");
+    refused(first.weimocir(&["backup", "--to", &to("no/")]).await?, 1, "there is no folder");
     let full = first.weimocir_with_full_disk(8, &["backup", "--to", &to("full.tar")]).await?;
     refused(full, 1, "cannot write");
-    let left: Vec<_> = std::fs::read_dir(first.folder())?
-        .filter_map(|file| file.ok()?.file_name().into_string().ok())
-        .filter(|name| name.contains("backup") || name.ends_with(".tar"))
-        .collect();
-    assert_eq!(left, ["b.tar"], "something is left of a backup that failed");
+    assert_eq!(backups(first.folder())?, ["b.tar"], "something is left of a backup that failed");
 
     // a picture that the object store has no more is told, and the rest is backed up
-    let bucket = async_nats::jetstream::new(async_nats::connect(first.url()).await?);
-    let bucket = bucket.get_object_store(names::IMAGES_BUCKET).await?;
+    let bucket = server(&first).await?.get_object_store(names::IMAGES_BUCKET).await?;
     let image = ImageId::of(&std::fs::read(a_picture(&first.folder().join("pictures"))?)?);
     bucket.delete(image.to_string()).await?;
     let partly = first.weimocir(&["backup", "--to", &to("partly.tar"), "--json"]).await?;
@@ -295,5 +304,153 @@ async fn what_cannot_be_written_or_joined_is_refused_with_its_reason() -> anyhow
     };
     until("the work to be done", done).await?;
     restore(&target, &file, &["--as", "copy"]).await?.json()?;
+    Ok(())
+}
+
+/// Does every deletion by writing down its revision.
+async fn write_down(
+    bus: Bus,
+    done: Arc<Mutex<Vec<Revision>>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let pull = Pull {
+        step: "delete",
+        stream: names::WORK_STREAM,
+        durable: names::DELETE_DURABLE,
+        subject: subjects::DELETE,
+        in_flight: 16,
+        ack_wait: Duration::from_secs(30),
+    };
+    let handler = move |delivery: Arc<Delivery>| {
+        let done = done.clone();
+        async move {
+            done.lock().await.push(delivery.revision());
+            Ok(())
+        }
+    };
+    Ok(work(&bus, pull, handler, &stop).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_submitted_beside_a_restore_is_worked_on_once() -> anyhow::Result<()> {
+    const RESTORES: u64 = 20;
+    let pipeline = Pipeline::bare().await?;
+    let (bus, beside) = (pipeline.bus().await?, pipeline.bus().await?);
+    bus.provision().await?;
+    let (done, stop) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
+    let working = tokio::spawn(write_down(bus.clone(), done.clone(), stop.clone()));
+    let deletion =
+        DeleteImage { collection: Collection::default(), image: ImageId::of(b"a picture") };
+    let restored = CancellationToken::new();
+    let submitting = async {
+        let mut submitted = Vec::new();
+        while !restored.is_cancelled() {
+            submitted.push(beside.submit(subjects::DELETE, &deletion).await?);
+        }
+        anyhow::Ok(submitted)
+    };
+    let restoring = async {
+        let mut newer = Vec::new();
+        for last in (1..=RESTORES).map(|n| Revision(n * 1_000_000)) {
+            bus.pass_revision(last).await?;
+            let next = bus.submit(subjects::DELETE, &deletion).await?;
+            assert!(next > last, "{next:?} comes behind {last:?}");
+            newer.push(next);
+        }
+        restored.cancel();
+        anyhow::Ok(newer)
+    };
+    let (submitted, newer) = tokio::try_join!(submitting, restoring)?;
+    assert!(submitted.len() > newer.len(), "nothing was submitted beside");
+    let mut expected = [submitted, newer].concat();
+    expected.sort();
+    until("all work", async || Ok(done.lock().await.len() >= expected.len())).await?;
+    until("no work", async || {
+        let backlog = bus.backlog(names::WORK_STREAM, names::DELETE_DURABLE).await?;
+        Ok(backlog.waiting + backlog.in_work == 0)
+    })
+    .await?;
+    stop.cancel();
+    working.await??;
+    let mut done = done.lock().await.clone();
+    done.sort();
+    assert_eq!(done, expected);
+    Ok(())
+}
+
+/// The server as others than our programs reach it.
+async fn server(pipeline: &Pipeline) -> anyhow::Result<jetstream::Context> {
+    Ok(jetstream::new(async_nats::connect(pipeline.url()).await?))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_died_while_nothing_could_be_submitted_is_run_again() -> anyhow::Result<()> {
+    let (_first, _first_at_work, file) = small().await?;
+    let (second, _second_at_work) = Pipeline::complete().await?;
+    second.weimocir(&["provision", "--json"]).await?.json()?;
+    let server = server(&second).await?;
+    let mut config = server.get_stream(names::WORK_STREAM).await?.cached_info().config.clone();
+    let open = std::mem::replace(&mut config.subjects, vec!["weimocir.work.closed".to_owned()]);
+    server.update_stream(&config).await?;
+    restore(&second, &path(&file), &[]).await?.json()?;
+    let now = server.get_stream(names::WORK_STREAM).await?.cached_info().config.clone();
+    assert_eq!(now.subjects, open);
+    let pictures = second.folder().join("pictures");
+    render(Split::Validation, 1, 64, &pictures)?;
+    let ingest = ["ingest", &path(&pictures), "--wait", "--json"];
+    assert_eq!(second.weimocir(&ingest).await?.json()?["searchable"], 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_without_everything_says_so() -> anyhow::Result<()> {
+    let (first, workers, _) = small().await?;
+    // because: what is wrong on purpose is nothing for the stores
+    drop(workers);
+    let (server, collection) = (server(&first).await?, Collection::default());
+    let subject =
+        |image| subjects::vectors(&collection, Shard(0), image, subjects::Part::Tombstone);
+    let other = ImageId::of(b"of another version");
+    server.publish(subject(ImageId::of(b"no part")), "no part".into()).await?.await?;
+    let to = |name: &str| path(&first.folder().join(name));
+    let partly = first.weimocir(&["backup", "--to", &to("partly.tar"), "--json"]).await?;
+    assert_eq!(partly.code, 3, "{partly:?}");
+    let told = partly.json_of_any()?;
+    assert_eq!((&told["left_out"], &told["counts"]["images"]), (&1.into(), &5.into()), "{told}");
+    let target = Pipeline::bare().await?;
+    assert_eq!(restore(&target, &to("partly.tar"), &[]).await?.json()?["images"], 5);
+
+    let part = Tombstone { image: other, revision: Revision(1) };
+    let part = encode(&part, Encoding::MessagePack)?;
+    let stamp = b"\xa7version\x01";
+    let at = part.windows(stamp.len()).position(|piece| piece == stamp).context("no version")?;
+    let mut newer = part;
+    newer[at + stamp.len() - 1] = 2;
+    server.publish(subject(other), newer.into()).await?.await?;
+    let failed = first.weimocir(&["backup", "--to", &to("newer.tar")]).await?;
+    assert!(failed.code == 1 && failed.stderr.contains("has version 2"), "{failed:?}");
+    assert!(!Path::new(&to("newer.tar")).exists());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_stopped_leaves_nothing() -> anyhow::Result<()> {
+    let (first, _workers, _) = small().await?;
+    // a picture without its bytes is read again and again
+    let objects = server(&first).await?.get_stream(format!("OBJ_{}", names::IMAGES_BUCKET)).await?;
+    objects.purge().filter(format!("$O.{}.C.>", names::IMAGES_BUCKET)).await?;
+    let folder = tempfile::tempdir()?;
+    for signal in ["-INT", "-TERM"] {
+        let mut backup = Command::new(program("weimocir")?);
+        backup.args(["backup", "--to", &path(folder.path())]).env("WEIMOCIR_NATS", first.url());
+        let backup = backup.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+        until("a backup", async || Ok(!backups(folder.path())?.is_empty())).await?;
+        let id = backup.id().context("it ended by itself")?.to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().await?.success());
+        let ended = backup.wait_with_output().await?;
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.code() == Some(1) && told.contains("stopped by a signal"), "{told}");
+        assert_eq!(std::fs::read_dir(folder.path())?.count(), 0, "something is left");
+    }
     Ok(())
 }

@@ -70,6 +70,9 @@ pub(super) struct Contents {
     pub counts: Counts,
     /// Images whose picture the object store did not have.
     pub without_picture: Vec<ImageId>,
+    /// Messages of the logs that are no parts, which no backup holds.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// Entries of each kind.
@@ -369,7 +372,8 @@ mod tests {
             writer.add(&Entry { kind, bytes: Bytes::from_static(bytes) }).unwrap();
         }
         let (collection, positions) = (record(), vec![0, 7]);
-        let contents = Contents { collection, positions, counts, without_picture: vec![picture] };
+        let without_picture = vec![picture];
+        let contents = Contents { collection, positions, counts, without_picture, left_out: 3 };
         let written = writer.finish(&contents).unwrap();
 
         let bytes = std::fs::read(&path).unwrap();
@@ -396,7 +400,7 @@ mod tests {
         assert_eq!(text(0), head);
         assert_eq!((&found[1].1[..], &found[2].1[..]), (&b"vector"[..], &b"abc"[..]));
         let last = json!({ "collection": { "name": "default", "shards": 2, "model": null },
-            "positions": [0, 7], "without_picture": [id],
+            "positions": [0, 7], "without_picture": [id], "left_out": 3,
             "counts": { "images": 1, "captions": 0, "tombstones": 0, "pictures": 1 } });
         assert_eq!(text(3), last);
         assert_eq!(found[4].1, written.sha256.as_bytes());

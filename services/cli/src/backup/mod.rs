@@ -13,16 +13,24 @@ mod restore;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 use weimocir_domain::{Collection, ImageId, Shard};
-use weimocir_runtime::{Bus, Collections, LogEntry, PictureError, Pictures, ShardLog};
-use weimocir_wire::{query::ImageState, subjects, vectors::CollectionRecord};
+use weimocir_runtime::{
+    Bus, BusError, CollectionError, Collections, LogEntry, PictureError, Pictures, ShardLog,
+    on_signal,
+};
+use weimocir_wire::{WireError, query::ImageState, subjects, vectors::CollectionRecord};
 
 use crate::{Done, Shared, ingest::bar, say, say_json};
 use check::Check;
@@ -48,12 +56,18 @@ const ON_THE_WAY: usize = 64;
 const AT_ONCE: usize = 500;
 /// Pictures that are read or stored at the same time.
 const PICTURES: usize = 16;
+/// How long one read is repeated before the backup fails.
+// because: as for a submission, a killed leader in a cluster of three costs 5 to 7 seconds
+const PATIENCE: Duration = Duration::from_secs(30);
+const STOPPED: &str = "stopped by a signal before it was done";
 
 pub(crate) async fn run(args: BackupArgs, shared: Shared) -> anyhow::Result<Done> {
     let bus = shared.connect().await?;
     let name = args.name.unwrap_or(shared.collection);
-    let record = Collections::open(&bus).await?.get(&name).await?;
-    let path = place(args.to, &name);
+    let record = read_record(&bus, &name).await?;
+    let path = place(args.to, &name)?;
+    // because: the file under its temporary name must go
+    let stop = on_signal()?;
     let mut writer = Writer::create(&path, &Head::of(&record))?;
     let (send, mut entries) = mpsc::channel::<Entry>(ON_THE_WAY);
     let writing = tokio::task::spawn_blocking(move || {
@@ -63,12 +77,12 @@ pub(crate) async fn run(args: BackupArgs, shared: Shared) -> anyhow::Result<Done
         anyhow::Ok(writer)
     });
     let mut reading = Reading::new(&bus, record, send, !shared.json);
-    let read = reading.read().await;
+    let read = stop.run_until_cancelled(reading.read()).await;
     let contents = reading.finish();
     // because: a disk that is full makes the reading end, and is the reason
     let writer = writing.await.context("the writer died")??;
-    read?;
-    let contents = contents.await?;
+    read.context(STOPPED)??;
+    let contents = stop.run_until_cancelled(contents).await.context(STOPPED)??;
     let (written, contents) =
         tokio::task::spawn_blocking(move || anyhow::Ok((writer.finish(&contents)?, contents)))
             .await
@@ -77,14 +91,85 @@ pub(crate) async fn run(args: BackupArgs, shared: Shared) -> anyhow::Result<Done
 }
 
 /// Where the file goes.
-fn place(to: PathBuf, collection: &Collection) -> PathBuf {
+///
+/// # Errors
+/// A folder that is not there.
+fn place(to: PathBuf, collection: &Collection) -> anyhow::Result<PathBuf> {
     if !to.is_dir() {
-        return to;
+        let names_folder = to.as_os_str().as_encoded_bytes().ends_with(b"/");
+        ensure!(!names_folder, "there is no folder {}: make it first", to.display());
+        return Ok(to);
     }
     let now = OffsetDateTime::now_utc();
     let (month, (hour, minute, second)) = (u8::from(now.month()), now.time().as_hms());
     let date = format!("{}{month:02}{:02}", now.year(), now.day());
-    to.join(format!("{collection}-{date}T{hour:02}{minute:02}{second:02}Z.tar"))
+    Ok(to.join(format!("{collection}-{date}T{hour:02}{minute:02}{second:02}Z.tar")))
+}
+
+/// One read that is repeated while it fails.
+struct Trying {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Trying {
+    fn for_a(patience: Duration) -> Self {
+        Self { until: Instant::now() + patience, pause: Duration::from_millis(50) }
+    }
+
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// The failure, when there was patience enough.
+    async fn after<E: std::fmt::Display>(&mut self, failure: E) -> Result<(), E> {
+        if Instant::now() >= self.until {
+            return Err(failure);
+        }
+        tracing::warn!("reading again: {failure}");
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Duration::from_secs(2));
+        Ok(())
+    }
+}
+
+async fn read_record(bus: &Bus, name: &Collection) -> Result<CollectionRecord, CollectionError> {
+    let mut trying = Trying::for_a(PATIENCE);
+    loop {
+        let read = match Collections::open(bus).await {
+            Ok(collections) => collections.get(name).await,
+            Err(error) => Err(error.into()),
+        };
+        match read {
+            Err(error @ CollectionError::Bus(_)) => trying.after(error).await?,
+            read => return read,
+        }
+    }
+}
+
+/// What comes next in a log, until it is at its end.
+async fn read_entries(log: &mut ShardLog) -> Result<Option<Vec<LogEntry>>, BusError> {
+    let mut trying = Trying::for_a(PATIENCE);
+    loop {
+        let read = match log.is_behind().await {
+            Ok(true) => log.next_entries(AT_ONCE).await.map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match read {
+            Err(error) => trying.after(error).await?,
+            read => return read,
+        }
+    }
+}
+
+async fn read_picture(pictures: &Pictures, image: ImageId) -> Result<Bytes, PictureError> {
+    let mut trying = Trying::for_a(PATIENCE);
+    loop {
+        match pictures.get(image).await {
+            Err(error @ PictureError::Failed { .. }) => trying.after(error).await?,
+            read => return read,
+        }
+    }
 }
 
 /// Reads logs and pictures, and has them written.
@@ -98,6 +183,7 @@ struct Reading<'a> {
     positions: Vec<u64>,
     counts: Counts,
     without_picture: Vec<ImageId>,
+    left_out: u64,
 }
 
 impl<'a> Reading<'a> {
@@ -112,6 +198,7 @@ impl<'a> Reading<'a> {
             positions: Vec::new(),
             counts: Counts::default(),
             without_picture: Vec::new(),
+            left_out: 0,
         }
     }
 
@@ -134,8 +221,8 @@ impl<'a> Reading<'a> {
     /// To its end, which it gives.
     async fn read_log(&mut self, mut log: ShardLog, progress: &ProgressBar) -> anyhow::Result<u64> {
         let begun = log.identity().last_sequence;
-        while log.is_behind().await? {
-            for entry in log.next_entries(AT_ONCE).await? {
+        while let Some(entries) = read_entries(&mut log).await? {
+            for entry in entries {
                 progress.inc(1);
                 self.take(entry).await?;
             }
@@ -153,9 +240,14 @@ impl<'a> Reading<'a> {
         });
         let (shard, image, part, revision) = match checked {
             Ok(checked) => checked,
-            // because: no store takes it either, and has written a dead letter of it
+            Err(error) if is_of_another_version(&error) => {
+                return Err(error.context(format!(
+                    "{subject} cannot be backed up: use a `weimocir` of the workers' version"
+                )));
+            }
             Err(error) => {
-                tracing::warn!(sequence, subject, "left out, as stores do: {error:#}");
+                tracing::warn!(sequence, subject, "left out: {error:#}");
+                self.left_out += 1;
                 return Ok(());
             }
         };
@@ -172,7 +264,7 @@ impl<'a> Reading<'a> {
         let progress = bar("pictures", images.len() as u64, self.show);
         let reading = images.into_iter().map(|image| {
             let pictures = &pictures;
-            async move { (image, pictures.get(image).await) }
+            async move { (image, read_picture(pictures, image).await) }
         });
         let mut reading = stream::iter(reading).buffered(PICTURES);
         while let Some((image, read)) = reading.next().await {
@@ -190,7 +282,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    async fn put(&mut self, kind: Kind, bytes: bytes::Bytes) -> anyhow::Result<()> {
+    async fn put(&mut self, kind: Kind, bytes: Bytes) -> anyhow::Result<()> {
         self.counts.count(kind);
         let sent = self.send.send(Entry { kind, bytes }).await;
         sent.ok().context("the file cannot be written")
@@ -198,23 +290,28 @@ impl<'a> Reading<'a> {
 
     /// Says that this was all; what it was is known when the collection's record is read once more.
     fn finish(self) -> impl Future<Output = anyhow::Result<Contents>> + use<'a> {
-        let Self { bus, record, positions, counts, without_picture, .. } = self;
+        let Self { bus, record, positions, counts, without_picture, left_out, .. } = self;
         async move {
             // because: a model is bound, and a field declared, before the first part that has it
-            let collection = Collections::open(bus).await?.get(&record.name).await?;
+            let collection = read_record(bus, &record.name).await?;
             ensure!(collection.shards == record.shards, "the collection was made anew meanwhile");
-            Ok(Contents { collection, positions, counts, without_picture })
+            Ok(Contents { collection, positions, counts, without_picture, left_out })
         }
     }
 }
 
+fn is_of_another_version(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(WireError::Version { .. }))
+}
+
 fn tell(path: &Path, written: &Written, contents: &Contents, json: bool) -> anyhow::Result<Done> {
-    let Contents { collection, positions, counts, without_picture } = contents;
+    let Contents { collection, positions, counts, without_picture, left_out } = contents;
     let Written { bytes, sha256 } = written;
     if json {
         say_json(&serde_json::json!({
             "file": path, "bytes": bytes, "sha256": sha256, "collection": collection.name,
             "positions": positions, "counts": counts, "without_picture": without_picture,
+            "left_out": left_out,
         }))?;
     } else {
         say(format_args!("{}: {} bytes, SHA-256 {sha256}", path.display(), bytes));
@@ -225,6 +322,25 @@ fn tell(path: &Path, written: &Written, contents: &Contents, json: bool) -> anyh
         if !without_picture.is_empty() {
             say(format_args!("{} images have no picture any more", without_picture.len()));
         }
+        if *left_out > 0 {
+            say(format_args!("{left_out} messages of the logs are no parts, and were left out"));
+        }
     }
-    Ok(if without_picture.is_empty() { Done::Fully } else { Done::Partly })
+    let whole = without_picture.is_empty() && *left_out == 0;
+    Ok(if whole { Done::Fully } else { Done::Partly })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_is_repeated_while_there_is_patience() {
+        let mut trying = Trying::for_a(PATIENCE);
+        for failure in ["no leader", "no leader yet"] {
+            assert_eq!(trying.after(failure).await, Ok(()));
+        }
+        let mut impatient = Trying::for_a(Duration::ZERO);
+        assert_eq!(impatient.after("gone").await, Err("gone"));
+    }
 }

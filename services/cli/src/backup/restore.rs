@@ -13,11 +13,11 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use weimocir_domain::{Collection, FieldKinds, ImageId, Revision};
-use weimocir_runtime::{Bus, CollectionError, Collections, Pictures};
+use weimocir_runtime::{Bus, CollectionError, Collections, Pictures, on_signal};
 use weimocir_wire::{query::ImageState, subjects::Part, vectors::CollectionRecord};
 
 use super::{
-    PICTURES,
+    PICTURES, STOPPED,
     check::Check,
     file::{Contents, Counts, Entry, Kind, Reader},
 };
@@ -51,6 +51,8 @@ pub(crate) async fn run(args: RestoreArgs, shared: Shared) -> anyhow::Result<Don
     let mut backup = verifying.await.context("the reader died")??;
     let bus = shared.connect().await?;
     let name = args.name.unwrap_or(backup.contents.collection.name.clone());
+    // because: the collection is made to its end, or the server would take no submissions
+    let stop = on_signal()?;
     make_collection(&bus, &name, &backup).await?;
     let counts = backup.contents.counts;
     let pictures = Pictures::open(&bus).await?;
@@ -59,10 +61,12 @@ pub(crate) async fn run(args: RestoreArgs, shared: Shared) -> anyhow::Result<Don
         let pictures = &pictures;
         async move { Ok(pictures.put(&entry.bytes).await.map(|_| true)?) }.boxed()
     };
-    (backup, _) = put_all(backup, Wanted::Pictures, &progress, put).await?;
+    let putting = put_all(backup, Wanted::Pictures, &progress, put);
+    (backup, _) = stop.run_until_cancelled(putting).await.context(STOPPED)??;
     let progress = bar("parts", counts.parts(), show);
     let put = |entry| put_part(&bus, &name, entry).boxed();
-    let (_, parts) = put_all(backup, Wanted::Parts, &progress, put).await?;
+    let putting = put_all(backup, Wanted::Parts, &progress, put);
+    let (_, parts) = stop.run_until_cancelled(putting).await.context(STOPPED)??;
     tell(&Restored { collection: name, parts, counts }, shared.json)
 }
 
