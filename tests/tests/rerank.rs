@@ -117,7 +117,8 @@ async fn no_time(bus: &Bus) -> anyhow::Result<()> {
         reference: Some(Reference::Id(plain_answer.candidates[0].image)),
         ..SearchRequest::default()
     };
-    let refusal = ask(bus, &by(json!({ "by": { "matching": {} } }), &no_text)?).await.unwrap_err();
+    let refusal = ask(bus, &by(json!({ "by": { "matching": {} } }), &no_text)?).await;
+    let refusal = refusal.err().context("it has no modifier")?;
     assert_eq!(refusal, Refusal::invalid("reranking by matching needs a modifier to match"));
     Ok(())
 }
@@ -180,7 +181,7 @@ async fn refusals(bus: &Bus, plain: &SearchRequest) -> anyhow::Result<()> {
         (json!({ "by": { "weights": { "beta": 0.5 } }, "top": 0 }), "rerank.top is 0"),
         (json!({ "by": { "weights": { "beta": 0.5 } }, "top": 1001 }), "rerank.top is 1001"),
     ] {
-        let refusal = ask(bus, &by(rerank, plain)?).await.unwrap_err();
+        let refusal = ask(bus, &by(rerank, plain)?).await.err().context(reason)?;
         assert_eq!(refusal.code, RefusalCode::Invalid);
         assert!(refusal.message.contains(reason), "{refusal}");
     }
@@ -189,7 +190,7 @@ async fn refusals(bus: &Bus, plain: &SearchRequest) -> anyhow::Result<()> {
         (json!({ "by": { "matching": { "wieght": 1 } } }), "wieght"),
         (json!({ "by": { "matching": {} }, "tpo": 5 }), "tpo"),
     ] {
-        let error = by(misspelt, plain).unwrap_err().to_string();
+        let error = by(misspelt, plain).err().context(field)?.to_string();
         assert!(error.contains(&format!("unknown field `{field}`")), "{error}");
     }
     Ok(())

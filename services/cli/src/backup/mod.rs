@@ -77,7 +77,7 @@ pub(crate) async fn run(args: BackupArgs, shared: Shared) -> anyhow::Result<Done
         anyhow::Ok(writer)
     });
     let mut reading = Reading::new(&bus, record, send, !shared.json);
-    let read = stop.run_until_cancelled(reading.read()).await;
+    let read = stop.run_until_cancelled(Box::pin(reading.read())).await;
     let contents = reading.finish();
     // because: a disk that is full makes the reading end, and is the reason
     let writer = writing.await.context("the writer died")??;
