@@ -412,6 +412,11 @@ async fn the_page_the_description_and_the_metrics_are_served() -> anyhow::Result
 
     let description = ready.get("/v1/openapi.json").await?.ok(200)?;
     assert_eq!(description["openapi"], "3.1.0");
+    let paths = description["paths"].as_object().context("no paths")?.values();
+    let operations = paths.filter_map(Value::as_object).flat_map(|path| path.values());
+    let named: Vec<&str> = operations.filter_map(|o| o["operationId"].as_str()).collect();
+    let distinct: std::collections::BTreeSet<&str> = named.iter().copied().collect();
+    assert_eq!(distinct.len(), named.len(), "two operations have one name: {named:?}");
     assert_eq!(ready.get("/docs/").await?.status, 200);
 
     let asked = ready.send("GET", "/v1/collections", &[("origin", origin)], vec![]).await?;

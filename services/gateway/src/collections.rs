@@ -45,6 +45,7 @@ pub(crate) struct Declaration {
 #[utoipa::path(
     get,
     path = "/v1/collections",
+    operation_id = "list_collections",
     tag = "collections",
     responses(
         (status = 200, description = "Every collection, by name", body = CollectionList),
@@ -62,6 +63,7 @@ pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, Pr
 #[utoipa::path(
     get,
     path = "/v1/collections/{collection}",
+    operation_id = "get_collection",
     tag = "collections",
     params(("collection" = Collection, Path, description = "Its name")),
     responses(

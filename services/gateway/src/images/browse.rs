@@ -75,6 +75,7 @@ pub(crate) struct GetOptions {
 #[utoipa::path(
     get,
     path = "/v1/collections/{collection}/images",
+    operation_id = "list_images",
     tag = "images",
     params(("collection" = Collection, Path, description = "The gallery"), ListOptions),
     responses(
@@ -109,6 +110,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     get,
     path = "/v1/collections/{collection}/images/{image}",
+    operation_id = "get_image",
     tag = "images",
     params(
         ("collection" = Collection, Path, description = "The gallery"),
