@@ -210,14 +210,18 @@ impl Pipeline {
     /// A nats-server and one worker of each kind.
     pub async fn complete() -> anyhow::Result<(Self, Vec<Worker>)> {
         let pipeline = Self::bare().await?;
-        let mut workers = Vec::new();
-        for kind in Kind::ALL {
-            workers.push(pipeline.start(kind, &[])?);
-        }
-        for kind in Kind::ALL {
-            pipeline.until_alive(kind, 1).await?;
-        }
+        let workers = pipeline.start_all().await?;
         Ok((pipeline, workers))
+    }
+
+    /// Starts one worker of each kind, and waits for them.
+    pub async fn start_all(&self) -> anyhow::Result<Vec<Worker>> {
+        let workers = Kind::ALL.map(|kind| self.start(kind, &[]));
+        let workers = workers.into_iter().collect::<anyhow::Result<_>>()?;
+        for kind in Kind::ALL {
+            self.until_alive(kind, 1).await?;
+        }
+        Ok(workers)
     }
 
     pub fn folder(&self) -> &Path {

@@ -29,13 +29,7 @@ const ROLES: [Role; 7] = [
 async fn locked() -> anyhow::Result<(Pipeline, Vec<weimocir_tests::Worker>)> {
     let pipeline = Pipeline::locked().await?;
     pipeline.weimocir(&["provision", "--field", "shop:keyword", "--json"]).await?.json()?;
-    let mut workers = Vec::new();
-    for kind in Kind::ALL {
-        workers.push(pipeline.start(kind, &[])?);
-    }
-    for kind in Kind::ALL {
-        pipeline.until_alive(kind, 1).await?;
-    }
+    let workers = pipeline.start_all().await?;
     Ok((pipeline, workers))
 }
 

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
-use weimocir_domain::{Alpha, Beta, Candidate, Gamma, ImageId, ModelId, Norms};
+use weimocir_domain::{Alpha, Beta, Candidate, Gamma, ImageId, ModelId};
 use weimocir_wire::{
     query::{MatchQuery, Matched},
     search::{Refusal, RefusalCode, Rerank, Reranked, Reranker},
     subjects,
 };
 
-use crate::search::{MAX_K, Searcher, internal, left};
+use crate::{
+    scatter::is_absence,
+    search::{Ingredients, MAX_K, Searcher, internal, left},
+};
 
 const DEFAULT_TOP: usize = 50;
 const DEFAULT_WEIGHT: f32 = 0.5;
@@ -28,21 +31,13 @@ const GRACE: Duration = Duration::from_millis(50);
 pub(crate) struct Closer {
     by: By,
     pub(crate) top: usize,
-    until: Option<Duration>,
+    budget: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
 enum By {
     Matching { text: String, weight: Gamma },
     Weights { alpha: Option<Alpha>, beta: Option<Beta> },
-}
-
-/// One query's own numbers, and the weights that its candidates came by.
-#[derive(Debug)]
-pub(crate) struct Weighed {
-    pub(crate) norms: Norms,
-    pub(crate) alpha: Alpha,
-    pub(crate) beta: Beta,
 }
 
 /// Scores as far as they came, in the order of the candidates.
@@ -74,7 +69,7 @@ impl Closer {
             }
             Reranker::Weights { alpha, beta } => By::Weights { alpha, beta },
         };
-        Ok(Self { by, top, until: rerank.budget_ms.map(Duration::from_millis) })
+        Ok(Self { by, top, budget: rerank.budget_ms.map(Duration::from_millis) })
     }
 
     /// Whether candidates must tell their components.
@@ -84,20 +79,23 @@ impl Closer {
 }
 
 impl Searcher {
-    /// Orders candidates anew, as many of the best as get a score.
+    /// Orders candidates anew, as many of the best as get a score, and says what else to know.
     pub(crate) async fn rerank(
         &self,
-        closer: Closer,
+        closer: &Closer,
         candidates: &mut [Candidate],
-        (model, weighed): (&ModelId, &Weighed),
+        (model, ingredients): (&ModelId, &Ingredients),
         until: Instant,
     ) -> Result<(Reranked, Option<String>), Refusal> {
-        let top = closer.top.min(candidates.len());
-        let until = closer.until.map_or(until, |budget| until.min(Instant::now() + budget));
-        let scored = match closer.by {
-            By::Weights { alpha, beta } => at_weights(alpha, beta, &candidates[..top], weighed)?,
+        let best = &candidates[..closer.top.min(candidates.len())];
+        let top = best.len();
+        let scored = match &closer.by {
+            By::Weights { alpha, beta } => at_weights(*alpha, *beta, best, ingredients)?,
             By::Matching { text, weight } => {
-                self.matching(model, (text, weight), &candidates[..top], until).await?
+                let until = until.checked_sub(GRACE).unwrap_or(until);
+                let until =
+                    closer.budget.map_or(until, |budget| until.min(Instant::now() + budget));
+                self.matching(model, (text, *weight), best, until).await?
             }
         };
         let Scores { by, scores, warning } = scored;
@@ -112,16 +110,15 @@ impl Searcher {
     async fn matching(
         &self,
         model: &ModelId,
-        (text, weight): (String, Gamma),
+        (text, weight): (&str, Gamma),
         candidates: &[Candidate],
         until: Instant,
     ) -> Result<Scores, Refusal> {
-        let until = until.checked_sub(GRACE).unwrap_or(until);
         let questions: Vec<_> = candidates
             .chunks(PIECE)
             .map(|piece| {
                 let images = piece.iter().map(|candidate| candidate.image).collect();
-                self.probabilities(model.clone(), text.clone(), images, until).boxed()
+                self.probabilities(model.clone(), text.to_owned(), images, until).boxed()
             })
             .collect();
         let mut answers = stream::iter(questions).buffered(QUESTIONS);
@@ -134,7 +131,7 @@ impl Searcher {
                     let pairs = rest.iter().zip(probabilities);
                     scores.extend(pairs.map(|(candidate, p)| Some(mix(candidate, p?, weight))));
                 }
-                Err(refusal) if stops(refusal.code) => {
+                Err(refusal) if is_absence(refusal.code) => {
                     let of = candidates.len();
                     warning = Some(format!(
                         "{} of the best {of} were reranked: {}",
@@ -175,18 +172,6 @@ impl Searcher {
     }
 }
 
-/// Whether an answer goes without what is missing, as one goes without a shard.
-fn stops(code: RefusalCode) -> bool {
-    matches!(
-        code,
-        RefusalCode::Busy
-            | RefusalCode::Timeout
-            | RefusalCode::Unavailable
-            | RefusalCode::ModelMismatch
-            | RefusalCode::Internal
-    )
-}
-
 fn mix(candidate: &Candidate, probability: f32, weight: Gamma) -> f32 {
     let weight = f64::from(weight.get());
     ((1.0 - weight) * f64::from(candidate.similarity) + weight * f64::from(probability)) as f32
@@ -196,14 +181,15 @@ fn at_weights(
     alpha: Option<Alpha>,
     beta: Option<Beta>,
     candidates: &[Candidate],
-    weighed: &Weighed,
+    ingredients: &Ingredients,
 ) -> Result<Scores, Refusal> {
-    let (alpha, beta) = (alpha.unwrap_or(weighed.alpha), beta.unwrap_or(weighed.beta));
+    let (alpha, beta) = (alpha.unwrap_or(ingredients.alpha), beta.unwrap_or(ingredients.beta));
+    let norms = ingredients.query.norms();
     let score = |candidate: &Candidate| {
         let components = candidate.components.as_ref().ok_or_else(|| {
             internal(format!("the store told no components of image {}", candidate.image))
         })?;
-        let similarity = components.similarity(&weighed.norms, alpha, beta);
+        let similarity = components.similarity(&norms, alpha, beta);
         let similarity = similarity
             .map_err(|error| Refusal::invalid(format!("reranking at alpha {alpha}: {error}")))?;
         Ok(Some(similarity as f32))

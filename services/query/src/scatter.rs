@@ -56,7 +56,8 @@ pub(crate) async fn ask(
     }
 }
 
-fn is_absence(code: RefusalCode) -> bool {
+/// Whether an answer goes without what is missing.
+pub(crate) fn is_absence(code: RefusalCode) -> bool {
     // because: the query is of the collection's model, so that a shard of another is itself wrong
     matches!(
         code,

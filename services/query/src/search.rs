@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weimocir_domain::{
-    Alpha, Beta, Candidate, Collection, Embedding, Filter, Gamma, ImageId, ModelId, Query,
-    Steering, SteeringError, TextReference, merge,
+    Alpha, Beta, Collection, Embedding, Filter, Gamma, ImageId, ModelId, Query, Steering,
+    SteeringError, TextReference, merge,
 };
 use weimocir_runtime::{Bus, CollectionError, Collections};
 use weimocir_wire::{
     Vector, metrics as names,
     query::{CandidatesQuery, EncodeQuery, EncodeTiming, EncodedQuery},
-    search::{
-        Reference, Refusal, RefusalCode, Reranked, SearchAnswer, SearchRequest, SearchTiming,
-    },
+    search::{Reference, Refusal, RefusalCode, SearchAnswer, SearchRequest, SearchTiming},
     subjects,
     vectors::CollectionRecord,
 };
@@ -21,7 +19,7 @@ use weimocir_wire::{
 use crate::{
     feedback::{Feedback, mean},
     reference::Resolved,
-    rerank::{Closer, Weighed},
+    rerank::Closer,
     scatter,
 };
 
@@ -64,10 +62,10 @@ impl Plan {
 
 /// What a search is made of, all of it encoded.
 #[derive(Debug)]
-struct Ingredients {
-    query: Query,
-    alpha: Alpha,
-    beta: Beta,
+pub(crate) struct Ingredients {
+    pub(crate) query: Query,
+    pub(crate) alpha: Alpha,
+    pub(crate) beta: Beta,
     warnings: Vec<String>,
     timing: EncodeTiming,
 }
@@ -93,7 +91,12 @@ impl Searcher {
         let candidates_ms = steps.step("candidates");
         let mut candidates = merge(plan.asked_for(), gathered.candidates);
         let merge_ms = steps.step("merge");
-        let (reranked, warning) = self.closer_look(&plan, &ingredients, &mut candidates).await?;
+        let (mut reranked, mut warning) = (None, None);
+        if let Some(closer) = &plan.closer {
+            let of = (&plan.model, &ingredients);
+            let outcome = self.rerank(closer, &mut candidates, of, plan.until).await?;
+            (reranked, warning) = (Some(outcome.0), outcome.1);
+        }
         candidates.truncate(plan.k);
         if !request.explain {
             candidates.iter_mut().for_each(|candidate| candidate.components = None);
@@ -131,20 +134,6 @@ impl Searcher {
             reranked,
             norms: request.explain.then(|| ingredients.query.norms()),
         })
-    }
-
-    async fn closer_look(
-        &self,
-        plan: &Plan,
-        ingredients: &Ingredients,
-        candidates: &mut [Candidate],
-    ) -> Result<(Option<Reranked>, Option<String>), Refusal> {
-        let Some(closer) = plan.closer.clone() else { return Ok((None, None)) };
-        let Ingredients { query, alpha, beta, .. } = ingredients;
-        let weighed = Weighed { norms: query.norms(), alpha: *alpha, beta: *beta };
-        let of = (&plan.model, &weighed);
-        let (reranked, warning) = self.rerank(closer, candidates, of, plan.until).await?;
-        Ok((Some(reranked), warning))
     }
 
     async fn plan(&self, request: &mut SearchRequest, start: Instant) -> Result<Plan, Refusal> {

@@ -43,10 +43,8 @@ impl Bus {
         // 300 ms without a further one is silence
         while let Ok(Some(message)) = timeout(Duration::from_millis(300), replies.next()).await {
             if let Ok(worker) = serde_json::from_slice::<WorkerInfo>(&message.payload)
-                && names::SERVICES
-                    .iter()
-                    .chain([&names::GATEWAY_SERVICE])
-                    .any(|n| *n == worker.name)
+                && (worker.name == names::GATEWAY_SERVICE
+                    || names::SERVICES.contains(&worker.name.as_str()))
             {
                 workers.push(worker);
             }
