@@ -28,8 +28,8 @@ const DEFAULT_K: usize = 10;
 pub(crate) const MAX_K: usize = 1_000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
-// because: on the catalogue's validation gallery these help a picture alone, and do a composed query no
-// harm; a picture alone would take twice as much (README, "Steering")
+// because: on the catalogue they lie between what suits a composed query and what a picture alone would take
+// (README, "Measured")
 const DEFAULT_GAMMA: f32 = 0.3;
 const DEFAULT_MORE: f32 = 0.3;
 const DEFAULT_LESS: f32 = 0.1;
