@@ -143,6 +143,10 @@ test-browser: tests/browser/node_modules/.package-lock.json .build/nats.done bui
 screenshots: tests/browser/node_modules/.package-lock.json .build/nats.done build ## Draw the README's pictures of the search page
 	@tests/with-gallery npm --prefix tests/browser run screenshots
 
+.PHONY: bench-page
+bench-page: tests/browser/node_modules/.package-lock.json ## Measure how long the search page takes to draw an answer
+	@npm --silent --prefix tests/browser run drawing
+
 # Python with what tests/http.txt names.
 .build/http-python: tests/http.txt
 	@mkdir -p .build
@@ -158,7 +162,7 @@ bench-pipeline: .build/nats.done build ## Measure throughput and latency of the 
 	@target/release/bench-pipeline
 
 .PHONY: bench-scaling
-bench-scaling: .build/nats.done build ## Measure how the rate grows with the encode workers (simulated devices; 10 minutes)
+bench-scaling: .build/nats.done build ## Measure how rates grow with encode workers, stores and query workers (simulated devices; 15 minutes)
 	@target/release/bench-scaling
 
 .PHONY: bench-autoscale

@@ -3,7 +3,7 @@
 //!
 //! `shard` wires one shard: `load` (disk to memory, at the start), `apply` (log to disk to memory),
 //! `disk` (sled), `saved` (the index's files beside it), `gallery` (memory and search), `serve`
-//! (questions). `delete` turns deletions into tombstones.
+//! (questions). `delete` turns deletions into tombstones; `simulated` is for measurements.
 
 mod apply;
 mod delete;
@@ -17,6 +17,7 @@ mod pieces;
 mod saved;
 mod serve;
 mod shard;
+mod simulated;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -36,6 +37,8 @@ use weimocir_wire::names::STORE_SERVICE;
 pub use disk::DiskError;
 
 pub use delete::deletions;
+
+use crate::simulated::SimulatedScan;
 
 /// Keeps the vectors of its shards and answers what they hold.
 #[derive(Debug, clap::Parser)]
@@ -69,6 +72,10 @@ pub struct StoreArgs {
         value_name = "N"
     )]
     pub shards: Vec<u16>,
+    /// For measuring what is around a store: a scan takes so many nanoseconds for each image, one search
+    /// at a time and without a processor
+    #[arg(long, value_name = "NANOSECONDS", hide = true)]
+    pub simulated_scan: Option<u64>,
 }
 
 /// Runs until `shutdown`, then finishes what was begun.
@@ -120,6 +127,7 @@ async fn serve_collections(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let register = Collections::open(bus).await?;
+    let scan = args.simulated_scan.map(SimulatedScan::new);
     // because: a store that begins anew is not ready before it has what there is already
     let mut first =
         register.list().await?.into_iter().map(|_| operations.awaiting()).collect::<Vec<_>>();
@@ -154,8 +162,8 @@ async fn serve_collections(
             (0..record.shards).filter(|n| args.shards.is_empty() || args.shards.contains(n));
         for shard in wanted.map(Shard) {
             if started.insert((record.name.clone(), shard)) {
-                let place =
-                    shard::Place { collection: record.name.clone(), shard, args: args.clone() };
+                let (collection, args, scan) = (record.name.clone(), args.clone(), scan.clone());
+                let place = shard::Place { collection, shard, args, scan };
                 tasks.spawn(shard::run(
                     bus.clone(),
                     place,

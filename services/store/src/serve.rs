@@ -44,8 +44,17 @@ pub(crate) async fn start(
     let group = format!("shard-{shard}");
     let asked = |question, subject, limit| Asked { subject, group: group.clone(), question, limit };
 
-    let held = shelf.clone();
-    let search = move |query| in_background(held.clone(), move |shelf| candidates(shelf, query));
+    let (held, scan) = (shelf.clone(), place.scan.clone());
+    let search = move |query| {
+        let (shelf, scan) = (held.clone(), scan.clone());
+        async move {
+            if let Some(scan) = scan {
+                let images = shelf.gallery().images();
+                scan.of(images).await;
+            }
+            in_background(shelf, move |shelf| candidates(shelf, query)).await
+        }
+    };
     let subject = subjects::candidates(collection, shard);
     service.answer(asked("candidates", subject, SEARCHES), search, shutdown).await?;
 

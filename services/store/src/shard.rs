@@ -21,6 +21,7 @@ use crate::{
     load::{self, Opened},
     saved::Saved,
     serve,
+    simulated::SimulatedScan,
 };
 
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ pub(crate) struct Place {
     pub collection: Collection,
     pub shard: Shard,
     pub args: StoreArgs,
+    pub scan: Option<SimulatedScan>,
 }
 
 impl Place {

@@ -1,40 +1,22 @@
-//! How the rate of the queue of pictures grows with the encode workers that share it.
+//! The queue of pictures, shared by encode workers.
 //!
-//! Each worker is a process with a simulated device, which takes a fixed time for a batch and no
-//! processor: what is measured is the queue, the pulls, the acknowledgements and the log. Pictures
-//! wait, held by the server, until all workers are there.
+//! Each has a simulated device, which takes a fixed time for a batch and no processor: what is measured
+//! is the queue, the pulls, the acknowledgements and the log. Pictures wait, held by the server, until
+//! all workers are there.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use clap::Parser;
-use serde_json::json;
+use serde_json::{Value, json};
 use weimocir_domain::{Collection, ImageId, Shard};
 use weimocir_runtime::{Collections, ShardLog};
 use weimocir_tests::{EncodeWork, Kind, Pipeline};
 
-#[derive(Debug, Parser)]
-struct Args {
-    /// Numbers of workers, the first of which the others are compared with
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8, 16])]
-    workers: Vec<usize>,
-    /// Pictures that wait each time
-    #[arg(long, default_value_t = 2_048)]
-    images: u32,
-    /// What a device takes for a batch, in milliseconds
-    // because: 16 workers then ask for 256 images/s in all, which two cores can serve
-    #[arg(long, default_value_t = 500)]
-    batch_ms: u64,
-    #[arg(long, default_value_t = 8)]
-    batch: usize,
-    /// Pictures that a worker has in work at the same time; its own default if not given
-    #[arg(long)]
-    in_flight: Option<u16>,
-}
+use crate::Args;
 
-struct Bench {
-    args: Args,
+struct Bench<'a> {
+    args: &'a Args,
     pipeline: Pipeline,
     work: EncodeWork,
     images: Vec<ImageId>,
@@ -53,9 +35,7 @@ struct Row {
     bytes: f64,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+pub(crate) async fn run(args: &Args) -> anyhow::Result<Value> {
     let pipeline = Pipeline::bare().await?;
     pipeline.weimocir(&["provision", "--json"]).await?.json()?;
     let work = EncodeWork::open(&pipeline).await?;
@@ -64,13 +44,12 @@ async fn main() -> anyhow::Result<()> {
     bench.run().await
 }
 
-impl Bench {
-    async fn run(&self) -> anyhow::Result<()> {
-        let Args { batch_ms, batch, images, .. } = self.args;
+impl Bench<'_> {
+    async fn run(&self) -> anyhow::Result<Value> {
+        let &Args { batch_ms, batch, images, .. } = self.args;
         let device = batch as f64 / (batch_ms as f64 / 1e3);
         println!(
-            "{images} pictures wait; a device takes {batch_ms} ms for {batch} of them ({device:.1}/s), and no processor; {} cores\n",
-            std::thread::available_parallelism()?
+            "Encode workers: {images} pictures wait; a device takes {batch_ms} ms for {batch} of them ({device:.1}/s)\n"
         );
         println!(
             "| workers | images/s | share of linear | share of the devices | processors busy | lost | encoded again | redelivered |\n|---|---|---|---|---|---|---|---|"
@@ -92,13 +71,12 @@ impl Bench {
             );
             rows.push(row);
         }
-        self.tell(&rows);
         let lost: u64 = rows.iter().map(|row| row.lost).sum();
         ensure!(lost == 0, "{lost} images were lost");
-        Ok(())
+        Ok(self.told(&rows))
     }
 
-    fn tell(&self, rows: &[Row]) {
+    fn told(&self, rows: &[Row]) -> Value {
         let images = f64::from(self.args.images);
         let alone = rows.first().map_or(f64::NAN, |r| images / r.seconds / r.workers as f64);
         let rows: Vec<_> = rows
@@ -116,8 +94,7 @@ impl Bench {
                 })
             })
             .collect();
-        let (batch_ms, batch) = (self.args.batch_ms, self.args.batch);
-        println!("\n{}", json!({ "batch_ms": batch_ms, "batch": batch, "rows": rows }));
+        json!({ "batch_ms": self.args.batch_ms, "batch": self.args.batch, "rows": rows })
     }
 
     async fn measure(&self, count: usize) -> anyhow::Result<Row> {
@@ -170,7 +147,7 @@ impl Bench {
     }
 
     fn start(&self, count: usize) -> anyhow::Result<(Vec<weimocir_tests::Worker>, Vec<String>)> {
-        let Args { batch_ms, batch, in_flight, .. } = self.args;
+        let &Args { batch_ms, batch, in_flight, .. } = self.args;
         let model = format!("simulated:{batch_ms}ms,{batch}");
         let (batch, in_flight) = (batch.to_string(), in_flight.map(|n| n.to_string()));
         let mut args = vec!["--model", &model, "--encode-batch-images", &batch];
