@@ -371,7 +371,7 @@ impl<'a> Run<'a> {
             let n = reach.trailing_zeros() as usize;
             reach &= reach - 1;
             let row = (block * BLOCK + n) as u32;
-            let (value, above) = (estimates.value[n], estimates.above[n]);
+            let (value, above) = (estimates.value[n], estimates.above(n));
             found.push(Contender { row, value, above }, self.floor);
         }
     }

@@ -105,13 +105,17 @@ struct Built {
 
 impl Built {
     fn new(gallery: &Gallery) -> anyhow::Result<Self> {
-        find_pages(gallery.rows * gallery.mixture.dim() * 4 * (2 + CAPTIONS))?;
+        let blocks = gallery.rows.div_ceil(BLOCK);
+        let bytes = BLOCK * gallery.mixture.dim() * 4 * (2 + CAPTIONS);
+        let mut pages = (0..blocks).map(|_| found(bytes)).collect::<Result<Vec<_>, _>>()?;
         let mut index = Index::new(gallery.mixture.dim())?;
         let (mut seconds, mut learning) = (0.0, 0.0);
         for first in (0..gallery.rows).step_by(BLOCK) {
             let images = gallery.mixture.images(first, BLOCK.min(gallery.rows - first));
             let entries = (first as u32..).zip(&images).map(|(id, image)| entry(id, image));
-            let (entries, start): (Vec<_>, _) = (entries.collect(), Instant::now());
+            let entries: Vec<_> = entries.collect();
+            pages.pop();
+            let start = Instant::now();
             index.insert(&entries)?;
             seconds += start.elapsed().as_secs_f64();
             let start = Instant::now();
@@ -143,13 +147,15 @@ impl Built {
     }
 }
 
-/// Has the system find so much memory, and gives it back.
-// because: a virtual machine asks its host for memory that it has never used, which takes longer than
-// all that is done with it, once in the machine's life
-fn find_pages(bytes: usize) -> anyhow::Result<()> {
+/// Memory that the system has found pages for.
+// because: a virtual machine asks its host for memory that it has not used of late, which takes longer
+// than all that is done with it; what is given up just before it is needed is there still
+fn found(bytes: usize) -> anyhow::Result<memmap2::MmapMut> {
     let mut memory = memmap2::MmapMut::map_anon(bytes)?;
+    #[cfg(target_os = "linux")]
+    memory.advise(memmap2::Advice::HugePage)?;
     memory.par_chunks_mut(4_096).for_each(|page| page[0] = 1);
-    Ok(())
+    Ok(memory)
 }
 
 fn read(index: &RwLock<Index>) -> std::sync::RwLockReadGuard<'_, Index> {

@@ -21,6 +21,9 @@ use crate::{
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Instructions {
+    /// `Avx512`, and look-ups of bytes among more than sixteen.
+    #[cfg(target_arch = "x86_64")]
+    Vbmi,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -32,14 +35,23 @@ pub(crate) enum Instructions {
 #[derive(Debug, Clone)]
 pub(crate) struct Estimates {
     pub(crate) value: [f32; BLOCK],
-    pub(crate) above: [f32; BLOCK],
+    /// The square of what a score may lie above its value, but for `beyond`.
+    pub(crate) square: [f32; BLOCK],
+    pub(crate) beyond: f32,
     /// Bit n: row n may reach the floor.
     pub(crate) reach: u64,
 }
 
+impl Estimates {
+    /// What the score of row n is at most.
+    pub(crate) fn above(&self, n: usize) -> f32 {
+        self.value[n] + self.square[n].sqrt() + self.beyond
+    }
+}
+
 impl Default for Estimates {
     fn default() -> Self {
-        Self { value: [0.0; BLOCK], above: [0.0; BLOCK], reach: 0 }
+        Self { value: [0.0; BLOCK], square: [0.0; BLOCK], beyond: 0.0, reach: 0 }
     }
 }
 
@@ -60,6 +72,9 @@ impl Instructions {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vnni")
             {
+                if is_x86_feature_detected!("avx512vbmi") {
+                    found.push(Self::Vbmi);
+                }
                 found.push(Self::Avx512);
             }
             if is_x86_feature_detected!("avx2") {
@@ -83,6 +98,9 @@ impl Instructions {
         match self {
             // SAFETY: `available` has seen the processor have them; the lengths are asserted.
             #[cfg(target_arch = "x86_64")]
+            Self::Vbmi => unsafe { avx512::estimate_with_vbmi(query, block, floor, estimates) },
+            // SAFETY: the same.
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { avx512::estimate(query, block, floor, estimates) },
             // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
@@ -97,7 +115,7 @@ impl Instructions {
         match self {
             // SAFETY: `available` has seen the processor have them.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { avx512::scramble(signs, row) },
+            Self::Vbmi | Self::Avx512 => unsafe { avx512::scramble(signs, row) },
             // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::scramble(signs, row) },
@@ -110,7 +128,7 @@ impl Instructions {
         match self {
             // SAFETY: `available` has seen the processor have them.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { avx512::code(basis, y, spread) },
+            Self::Vbmi | Self::Avx512 => unsafe { avx512::code(basis, y, spread) },
             // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::code(basis, y, spread) },
@@ -124,7 +142,7 @@ impl Instructions {
         match self {
             // SAFETY: `available` has seen the processor have them; the lengths are asserted.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { avx512::product(nibbles, weights) },
+            Self::Vbmi | Self::Avx512 => unsafe { avx512::product(nibbles, weights) },
             // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::product(nibbles, weights) },
@@ -168,16 +186,8 @@ fn estimate<L: Lookup>(query: &SketchQuery, block: &[u8], floor: f32, estimates:
             tables = tables.add(columns * 32);
         }
     }
-    finish(query, &bounds, &sums, scales, estimates);
-    estimates.reach = 0;
-    for (n, above) in estimates.above.as_chunks::<8>().0.iter().enumerate() {
-        let mut reach = 0_u8;
-        for (i, above) in above.iter().enumerate() {
-            // because: what is no number must not be passed over
-            reach |= u8::from(*above >= floor || above.is_nan()) << i;
-        }
-        estimates.reach |= u64::from(reach) << (8 * n);
-    }
+    estimates.beyond = bounds.beyond;
+    estimates.reach = finish(query, &bounds, &sums, scales, floor - bounds.beyond, estimates);
 }
 
 /// As `estimate`: inlined, with all that it calls.
@@ -186,22 +196,26 @@ fn code(basis: &Basis, y: &[f32], spread: f32) -> (Sketch, Coded) {
     (Sketch::of(basis, y, spread), Coded::of(basis, y, spread))
 }
 
+/// Says which rows may reach the floor, which is what `bounds` adds to all of them lower here.
+// because: most rows do not, and a square takes a fraction of a root's time
 #[inline(always)]
 fn finish(
     query: &SketchQuery,
     bounds: &BlockBounds,
     sums: &[[u16; BLOCK]; 1 + SCALED],
     scales: &[u16],
+    floor: f32,
     estimates: &mut Estimates,
-) {
+) -> u64 {
     // because: so many f32 fill a vector, and all that is needed of them stays in registers
     const LANES: usize = 16;
     let values = estimates.value.as_chunks_mut::<LANES>().0.iter_mut();
-    let above = estimates.above.as_chunks_mut::<LANES>().0.iter_mut();
-    for (at, (values, above)) in values.zip(above).enumerate() {
+    let squares = estimates.square.as_chunks_mut::<LANES>().0.iter_mut();
+    let mut reach = 0;
+    for (at, (values, squares)) in values.zip(squares).enumerate() {
         let lanes = |of: &[u16]| of.as_chunks::<LANES>().0[at];
         let sum = lanes(&sums[0]);
-        let (mut value, mut variance) = ([query.base; LANES], [bounds.fixed; LANES]);
+        let (mut value, mut square) = ([query.base; LANES], [bounds.fixed; LANES]);
         for i in 0..LANES {
             value[i] += query.steps[0] * f32::from(sum[i]);
         }
@@ -211,12 +225,18 @@ fn finish(
             for i in 0..LANES {
                 let scale = unpack(scale[i]);
                 value[i] += scale * (step * f32::from(sum[i]) + offset);
-                variance[i] += scale * scale * scaled;
+                square[i] += scale * scale * scaled;
             }
         }
+        let mut reaching = 0_u16;
         for i in 0..LANES {
-            above[i] = value[i] + variance[i].sqrt() + bounds.beyond;
+            let short = floor - value[i];
+            // because: what is no number must not be passed over
+            let falls_short = short > 0.0 && short * short > square[i];
+            reaching |= u16::from(!falls_short) << i;
         }
-        *values = value;
+        reach |= u64::from(reaching) << (at * LANES);
+        (*values, *squares) = (value, square);
     }
+    reach
 }
