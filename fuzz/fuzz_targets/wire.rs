@@ -10,7 +10,7 @@ use weimocir_wire::{
     },
     search::{Refused, SearchAnswer, SearchRequest},
     vectors::{CaptionsPart, CollectionRecord, ImagePart, Tombstone},
-    work::{CaptionImage, DeleteImage, EncodeCaptions, EncodeImage},
+    work::{CaptionImage, DeleteImage, EncodeCaptions, EncodeImage, EncodeInLane},
 };
 
 fn read<T: Message>(bytes: &[u8], encoding: Encoding) {
@@ -24,6 +24,7 @@ fn read<T: Message>(bytes: &[u8], encoding: Encoding) {
 fuzz_target!(|bytes: &[u8]| {
     for encoding in [Encoding::of(None, bytes), Encoding::MessagePack, Encoding::Json] {
         read::<EncodeImage>(bytes, encoding);
+        read::<EncodeInLane>(bytes, encoding);
         read::<EncodeCaptions>(bytes, encoding);
         read::<CaptionImage>(bytes, encoding);
         read::<DeleteImage>(bytes, encoding);

@@ -28,7 +28,11 @@ const ROLES: [Role; 7] = [
 
 async fn locked() -> anyhow::Result<(Pipeline, Vec<weimocir_tests::Worker>)> {
     let pipeline = Pipeline::locked().await?;
-    pipeline.weimocir(&["provision", "--field", "shop:keyword", "--json"]).await?.json()?;
+    let bundled = pipeline.weimocir(&["embed", "--text", "x", "--json"]).await?.json()?;
+    let bundled = bundled["model"].as_str().unwrap_or_default();
+    let models = ["--model", bundled, "--model", "simulated"];
+    let args = [&["provision", "--field", "shop:keyword", "--json"][..], &models].concat();
+    pipeline.weimocir(&args).await?.json()?;
     let workers = pipeline.start_all().await?;
     Ok((pipeline, workers))
 }
@@ -147,7 +151,7 @@ impl Try {
 }
 
 /// What nobody but an admin may do.
-const ADMINS: [&str; 10] = [
+const ADMINS: [&str; 13] = [
     "$JS.API.STREAM.CREATE.MINE",
     "$JS.API.STREAM.UPDATE.WEIMOCIR_WORK",
     "$JS.API.STREAM.DELETE.WEIMOCIR_WORK",
@@ -155,6 +159,9 @@ const ADMINS: [&str; 10] = [
     "$JS.API.STREAM.DELETE.OBJ_weimocir-images",
     "$JS.API.STREAM.MSG.DELETE.WEIMOCIR_WORK",
     "$JS.API.STREAM.MSG.GET.WEIMOCIR_WORK",
+    "$JS.API.STREAM.MSG.DELETE.WEIMOCIR_LANES",
+    "$JS.API.CONSUMER.CREATE.WEIMOCIR_LANES.spy",
+    "$JS.API.CONSUMER.DELETE.WEIMOCIR_LANES.image-x",
     "$JS.API.CONSUMER.CREATE.WEIMOCIR_WORK.spy",
     "$JS.API.CONSUMER.DELETE.WEIMOCIR_WORK.encode",
     "$JS.API.STREAM.SNAPSHOT.WEIMOCIR_VECTORS_default_0",
@@ -173,7 +180,7 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
     let collections = "$KV.weimocir-collections.default";
     let picture = "$O.weimocir-images.C.x";
     let feeds = "$KV.weimocir-feeds.default.x.y";
-    let publish = match role {
+    let mut publish = match role {
         Role::Caption => vec![
             search,
             submit,
@@ -289,6 +296,16 @@ fn forbidden(role: Role) -> (Vec<&'static str>, Vec<&'static str>) {
     }
     if role != Role::Encode {
         subscribe.extend(["weimocir.encode.query", "weimocir.match.query"]);
+        subscribe.extend(["weimocir.encode.query.x", "weimocir.match.query.x"]);
+        publish.extend([
+            "weimocir.work.encode.image.x",
+            "weimocir.work.encode.captions.x",
+            "$JS.API.CONSUMER.MSG.NEXT.WEIMOCIR_LANES.image-x",
+            "$JS.ACK.WEIMOCIR_LANES.image-x.1.1.1.1.1",
+        ]);
+    }
+    if role != Role::Query {
+        publish.extend(["weimocir.encode.query.x", "weimocir.match.query.x"]);
     }
     if role != Role::Store {
         subscribe.push("weimocir.candidates.default.0");

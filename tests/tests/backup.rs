@@ -319,10 +319,11 @@ async fn write_down(
     let pull = Pull {
         step: "delete",
         stream: names::WORK_STREAM,
-        durable: names::DELETE_DURABLE,
-        subject: subjects::DELETE,
+        durable: names::DELETE_DURABLE.into(),
+        subject: subjects::DELETE.into(),
         in_flight: 16,
         ack_wait: Duration::from_secs(30),
+        waits: false,
     };
     let handler = move |delivery: Arc<Delivery>| {
         let done = done.clone();

@@ -123,7 +123,7 @@ async fn pretend_to_encode(service: &Service, shutdown: &CancellationToken) -> a
             timing: Default::default(),
         }])
     };
-    pretend(service, subjects::ENCODE_QUERY.into(), encode, shutdown).await
+    pretend(service, subjects::in_lane(subjects::ENCODE_QUERY, &model()), encode, shutdown).await
 }
 
 fn store(pipeline: &Pipeline, shards: &str, folder: &str) -> anyhow::Result<Worker> {
@@ -524,7 +524,8 @@ async fn reranking_goes_as_far_as_the_encoders_do() -> anyhow::Result<()> {
             }
         };
         let pretender = Service::start(bus, "matcher", HashMap::new()).await?;
-        pretend(&pretender, subjects::MATCH_QUERY.into(), answer, &round).await?;
+        let lane = subjects::in_lane(subjects::MATCH_QUERY, &model());
+        pretend(&pretender, lane, answer, &round).await?;
         let request = SearchRequest {
             collection: collection.clone(),
             modifier: Some("is blue".into()),

@@ -31,7 +31,7 @@ impl Describer {
         })?;
         let picture = Picture { bytes, seed: image.seed(), lane: Lane::Ingest, source };
         let captions = self.captioner.caption(picture, self.captions).await.map_err(failure)?;
-        let made = EncodeCaptions { collection, image, revision, captions };
+        let made = EncodeCaptions { collection, generation: None, image, revision, captions };
         self.bus.submit(subjects::ENCODE_CAPTIONS, &made).await.map_err(Failure::retry)?;
         Ok(())
     }

@@ -83,10 +83,11 @@ pub fn queue(in_flight: usize, ack_wait: Duration) -> Pull {
     Pull {
         step: "caption",
         stream: WORK_STREAM,
-        durable: CAPTION_DURABLE,
-        subject: subjects::CAPTION,
+        durable: CAPTION_DURABLE.into(),
+        subject: subjects::CAPTION.into(),
         in_flight,
         ack_wait,
+        waits: false,
     }
 }
 

@@ -3,14 +3,9 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use weimocir_client::Gallery;
 use weimocir_domain::ImageId;
-use weimocir_runtime::Bus;
-use weimocir_wire::{
-    query::{ImageState, Lookup, LookupQuery},
-    subjects,
-    vectors::CollectionRecord,
-    work::DeleteImage,
-};
+use weimocir_wire::{subjects, work::DeleteImage};
 
 use crate::{Done, PATIENCE, Shared, say, say_json};
 
@@ -23,11 +18,11 @@ pub(crate) struct DeleteArgs {
 
 pub(crate) async fn run(args: DeleteArgs, shared: Shared) -> anyhow::Result<Done> {
     let bus = shared.connect().await?;
-    let collection = shared.existing_collection(&bus).await?;
+    let gallery = Gallery::new(&bus, shared.existing_collection(&bus).await?);
     let (mut deleted, mut unknown) = (Vec::new(), Vec::new());
     for image in args.images {
-        let was_there = state(&bus, &collection, image).await?.image.is_some();
-        forget(&bus, &collection, image).await?;
+        let was_there = gallery.certain_state(image).await?.image.is_some();
+        forget(&gallery, image).await?;
         if was_there { &mut deleted } else { &mut unknown }.push(image);
     }
     if shared.json {
@@ -41,22 +36,18 @@ pub(crate) async fn run(args: DeleteArgs, shared: Shared) -> anyhow::Result<Done
         (false, Some(_)) => Ok(Done::Partly),
         (true, Some(image)) => Err(weimocir_wire::search::Refusal::new(
             weimocir_wire::search::RefusalCode::UnknownImage,
-            format!("there is no image {image} in the collection `{}`", collection.name),
+            format!("there is no image {image} in the collection `{}`", gallery.collection.name),
         )
         .into()),
     }
 }
 
 /// Submits the deletion, and waits until the store has heard of it.
-pub(crate) async fn forget(
-    bus: &Bus,
-    collection: &CollectionRecord,
-    image: ImageId,
-) -> anyhow::Result<()> {
-    let message = DeleteImage { collection: collection.name.clone(), image };
-    let revision = bus.submit(subjects::DELETE, &message).await?;
+pub(crate) async fn forget(gallery: &Gallery, image: ImageId) -> anyhow::Result<()> {
+    let message = DeleteImage { collection: gallery.collection.name.clone(), image };
+    let revision = gallery.bus.submit(subjects::DELETE, &message).await?;
     let until = Instant::now() + PATIENCE;
-    while state(bus, collection, image).await?.tombstone < Some(revision) {
+    while gallery.certain_state(image).await?.tombstone < Some(revision) {
         anyhow::ensure!(
             Instant::now() < until,
             "the deletion of {image} waits: is a store worker running?"
@@ -64,14 +55,4 @@ pub(crate) async fn forget(
         sleep(Duration::from_millis(20)).await;
     }
     Ok(())
-}
-
-async fn state(
-    bus: &Bus,
-    collection: &CollectionRecord,
-    image: ImageId,
-) -> anyhow::Result<ImageState> {
-    let subject = subjects::lookup(&collection.name, image.shard(collection.shards));
-    let answer: Lookup = bus.ask(&subject, &LookupQuery { images: vec![image] }, PATIENCE).await?;
-    Ok(answer.states.first().copied().unwrap_or_default())
 }

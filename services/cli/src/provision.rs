@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weimocir_domain::{FieldDeclaration, FieldKinds};
+use weimocir_domain::{FieldDeclaration, FieldKinds, ModelId};
 use weimocir_runtime::Collections;
 
 use crate::{Done, Shared, say, say_json};
@@ -16,6 +16,9 @@ pub(crate) struct ProvisionArgs {
     /// timestamp or boolean
     #[arg(long = "field", value_name = "NAME:KIND")]
     fields: Vec<FieldDeclaration>,
+    /// Make the queues of a model's lane, by the id that its encode worker logs. One model alone needs none
+    #[arg(long = "model", value_name = "ID")]
+    models: Vec<String>,
 }
 
 pub(crate) async fn run(args: ProvisionArgs, shared: Shared) -> anyhow::Result<Done> {
@@ -27,7 +30,10 @@ pub(crate) async fn run(args: ProvisionArgs, shared: Shared) -> anyhow::Result<D
     // because: how many a worker takes at once is its own matter
     let [images, captions] = weimocir_encode::queues(1, Duration::from_secs(30));
     let pictures = weimocir_caption::queue(1, Duration::from_secs(60));
-    let queues = [images, captions, pictures, weimocir_store::deletions()];
+    let mut queues = vec![images, captions, pictures, weimocir_store::deletions()];
+    let models = args.models.into_iter().map(ModelId::new);
+    queues
+        .extend(models.flat_map(|model| weimocir_encode::lane(&model, 1, Duration::from_secs(30))));
     bus.provision_queues(&queues).await?;
     let collections = Collections::open(&bus).await?;
     collections.ensure(&shared.collection, args.shards).await?;

@@ -1,53 +1,92 @@
-//! A collection's vectors are all of one model: the first encoder that works for it binds it.
-
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+//! Whose work a picture or a set of captions is: the vectors of a generation are all of one model. The
+//! first encoder that works for a new collection binds it; work for another model goes to that model's
+//! lane.
 
 use weimocir_domain::{Collection, ModelId};
-use weimocir_runtime::{BusError, CollectionError, Collections, Failure};
+use weimocir_runtime::{CollectionError, Collections, Failure};
 use weimocir_wire::vectors::CollectionRecord;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Binding {
     collections: Collections,
     model: ModelId,
-    /// Bindings are for ever, so that what was seen once holds.
-    bound: Arc<RwLock<HashMap<Collection, CollectionRecord>>>,
+}
+
+/// Where work belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// To this worker's model, and then into these logs.
+    Here { log: Collection, shards: u16 },
+    /// Into the lane of another model.
+    Lane(ModelId),
+    /// Nowhere: it was made for logs that were dropped.
+    Dropped,
 }
 
 impl Binding {
     pub(crate) fn new(collections: Collections, model: ModelId) -> Self {
-        Self { collections, model, bound: Arc::default() }
+        Self { collections, model }
     }
 
-    /// The collection's record, now bound to this worker's model.
-    pub(crate) async fn of(&self, name: &Collection) -> Result<CollectionRecord, Failure> {
-        let known = self.bound.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        if let Some(record) = known {
-            return Ok(record);
-        }
-        let record =
-            self.collections.bind(name, &self.model).await.map_err(|error| match error {
-                CollectionError::Bus(error) => Failure::retry(error),
-                wrong => Failure::reject(wrong),
-            })?;
-        self.bound
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.clone(), record.clone());
-        Ok(record)
+    /// Of work for the generation that is named, or for the one that serves.
+    pub(crate) async fn route(
+        &self,
+        name: &Collection,
+        generation: Option<&Collection>,
+    ) -> Result<Route, Failure> {
+        let routed = match generation {
+            Some(generation) => self.to_generation(generation).await,
+            None => self.to_serving(name).await,
+        };
+        routed.map_err(|error| match error {
+            CollectionError::Bus(error) => Failure::retry(error),
+            wrong => Failure::reject(wrong),
+        })
     }
 
-    /// Says at start which collections this worker's model does not fit.
-    pub(crate) async fn warn_of_strangers(&self) -> Result<(), BusError> {
-        for record in self.collections.list().await? {
-            if let Some(bound) = record.model.filter(|bound| *bound != self.model) {
-                tracing::error!(collection = %record.name, %bound, model = %self.model,
-                    "this collection is bound to another model: its images will be dead letters here, its searches refused");
-            }
+    async fn to_generation(&self, generation: &Collection) -> Result<Route, CollectionError> {
+        let CollectionRecord { name, shards, model, dropped, .. } =
+            self.collections.record(generation).await?;
+        Ok(if dropped {
+            Route::Dropped
+        } else {
+            route(&self.model, (&name, shards), model.as_ref())
+        })
+    }
+
+    async fn to_serving(&self, name: &Collection) -> Result<Route, CollectionError> {
+        let mut record = self.collections.lately(name).await?;
+        if record.serving_model().is_none() {
+            record = match self.collections.bind(name, &self.model).await {
+                // because: another model's worker was first
+                Err(CollectionError::ModelMix { bound, .. }) => return Ok(Route::Lane(bound)),
+                bound => bound?,
+            };
         }
-        Ok(())
+        let log = (record.generation(), record.shards);
+        Ok(route(&self.model, log, record.serving_model()))
+    }
+}
+
+/// Of work for logs that are bound to a model.
+fn route(own: &ModelId, (log, shards): (&Collection, u16), bound: Option<&ModelId>) -> Route {
+    match bound {
+        Some(model) if model != own => Route::Lane(model.clone()),
+        // because: what serves is bound by now, and a generation is from the beginning
+        _ => Route::Here { log: log.clone(), shards },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_models_own_work_goes_into_a_log() {
+        let (own, other) = (ModelId::new("own"), ModelId::new("other"));
+        let log = Collection::default().generation(&own);
+        let here = Route::Here { log: log.clone(), shards: 3 };
+        assert_eq!(route(&own, (&log, 3), Some(&own)), here);
+        assert_eq!(route(&other, (&log, 3), Some(&own)), Route::Lane(own));
     }
 }

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use weimocir_domain::LongText;
+use weimocir_domain::{LongText, ModelId};
 use weimocir_models::{EncoderHandle, Lane, TextPreprocessor};
 use weimocir_runtime::{Bus, Delivery, Failure, PictureError, Pictures, SubmitError};
 use weimocir_wire::{
-    Vector,
+    Message, Vector,
     query::EncodeTiming,
     subjects,
     vectors::{CaptionVector, CaptionsPart, ImagePart},
-    work::{EncodeCaptions, EncodeImage},
+    work::{EncodeCaptions, EncodeImage, EncodeInLane},
 };
 
 use crate::{
-    binding::Binding,
+    binding::{Binding, Route},
     embed::{self, EmbedError, Embedded},
 };
 
@@ -27,17 +27,26 @@ pub(crate) struct Ingest {
 }
 
 impl Ingest {
-    pub(crate) async fn handle(self, delivery: Arc<Delivery>) -> Result<(), Failure> {
-        match delivery.subject() {
-            subjects::ENCODE_IMAGE => self.image(&delivery).await,
-            subjects::ENCODE_CAPTIONS => self.captions(&delivery).await,
-            other => Err(Failure::reject(format!("encoding does not know the subject {other}"))),
-        }
+    /// A submission, whose revision is its place in the queue.
+    pub(crate) async fn submitted(self, delivery: Arc<Delivery>) -> Result<(), Failure> {
+        let EncodeImage { collection, image, source, metadata } = delivery.decode()?;
+        let revision = delivery.revision();
+        let work = EncodeInLane { collection, generation: None, image, revision, source, metadata };
+        self.image(work).await
     }
 
-    async fn image(&self, delivery: &Delivery) -> Result<(), Failure> {
-        let EncodeImage { collection, image, source, metadata } = delivery.decode()?;
-        let record = self.binding.of(&collection).await?;
+    pub(crate) async fn in_lane(self, delivery: Arc<Delivery>) -> Result<(), Failure> {
+        self.image(delivery.decode()?).await
+    }
+
+    async fn image(&self, work: EncodeInLane) -> Result<(), Failure> {
+        let route = self.binding.route(&work.collection, work.generation.as_ref()).await?;
+        let (log, shards) = match route {
+            Route::Here { log, shards } => (log, shards),
+            Route::Lane(model) => return self.pass_on(subjects::ENCODE_IMAGE, &model, &work).await,
+            Route::Dropped => return Ok(()),
+        };
+        let EncodeInLane { image, revision, source, metadata, .. } = work;
         let bytes = self.pictures.get(image).await.map_err(picture_failure)?;
         let Embedded { value: embedding, timing } =
             embed::image(&self.encoder, Lane::Ingest, bytes).await.map_err(EmbedError::failure)?;
@@ -45,23 +54,31 @@ impl Ingest {
         tracing::debug!(%image, queued_ms, preprocessing_ms, inference_ms, "image encoded");
         let part = ImagePart {
             image,
-            revision: delivery.revision(),
+            revision,
             model: embedding.model().clone(),
             embedding: Vector::from(&embedding),
             source,
             metadata,
         };
-        let place = (image.shard(record.shards), subjects::Part::Image);
-        let submitted = self.bus.submit_part(&collection, image, place, (part.revision, &part));
+        let place = (image.shard(shards), subjects::Part::Image);
+        let submitted = self.bus.submit_part(&log, image, place, (revision, &part));
         submitted.await.map_err(submit_failure)
     }
 
-    async fn captions(&self, delivery: &Delivery) -> Result<(), Failure> {
-        let EncodeCaptions { collection, image, revision, captions } = delivery.decode()?;
-        if captions.is_empty() {
+    pub(crate) async fn captions(self, delivery: Arc<Delivery>) -> Result<(), Failure> {
+        let work: EncodeCaptions = delivery.decode()?;
+        if work.captions.is_empty() {
             return Err(Failure::reject("an image cannot have an empty list of captions"));
         }
-        let record = self.binding.of(&collection).await?;
+        let route = self.binding.route(&work.collection, work.generation.as_ref()).await?;
+        let (log, shards) = match route {
+            Route::Here { log, shards } => (log, shards),
+            Route::Lane(model) => {
+                return self.pass_on(subjects::ENCODE_CAPTIONS, &model, &work).await;
+            }
+            Route::Dropped => return Ok(()),
+        };
+        let EncodeCaptions { image, revision, captions, .. } = work;
         let texts = captions.clone();
         let tokens =
             move |preprocessor: &TextPreprocessor| preprocessor.tokens(&texts, LongText::Truncate);
@@ -83,9 +100,21 @@ impl Ingest {
                 })
                 .collect(),
         };
-        let place = (image.shard(record.shards), subjects::Part::Captions);
-        let submitted = self.bus.submit_part(&collection, image, place, (revision, &part));
+        let place = (image.shard(shards), subjects::Part::Captions);
+        let submitted = self.bus.submit_part(&log, image, place, (revision, &part));
         submitted.await.map_err(submit_failure)
+    }
+
+    /// To the workers of another model, as it is.
+    async fn pass_on<T: Message>(
+        &self,
+        subject: &str,
+        model: &ModelId,
+        work: &T,
+    ) -> Result<(), Failure> {
+        tracing::debug!(%model, subject, "passed on to another model");
+        let passed = self.bus.submit(&subjects::in_lane(subject, model), work).await;
+        passed.map(drop).map_err(submit_failure)
     }
 }
 

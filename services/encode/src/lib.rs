@@ -1,8 +1,9 @@
 //! The encode worker: turns pictures and captions into vectors of the log, and encodes queries ahead
 //! of that work. Any number of them share the queue.
 //!
-//! `ingest` does the work of the queue, `query` and `matching` answer requests, all by `embed`; `binding` keeps
-//! collections to one model. The encoder itself is `weimocir-models`'.
+//! `ingest` does the work of the queues, `query` and `matching` answer requests, all by `embed`; `binding` says
+//! which model's work it is. Beside the queues and questions that are anybody's, each model has a lane of
+//! its own. The encoder itself is `weimocir-models`'.
 
 mod binding;
 mod embed;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::{FutureExt, future::BoxFuture};
+use weimocir_domain::ModelId;
 use weimocir_models::{
     Budget, DeviceChoice, Encoder, EncoderHandle, ModelOptions, ModelSource, PixelRecipe,
     Precision, Queues,
@@ -23,7 +25,9 @@ use weimocir_runtime::{
     Pictures, Pull, Service, TelemetryArgs, work,
 };
 use weimocir_wire::{
-    names::{CAPTIONS_STREAM, ENCODE_DURABLE, ENCODE_SERVICE, WORK_STREAM},
+    names::{
+        CAPTIONS_STREAM, ENCODE_DURABLE, ENCODE_SERVICE, LANES_STREAM, WORK_STREAM, lane_durable,
+    },
     subjects,
 };
 
@@ -82,15 +86,29 @@ const QUERIES: usize = 256;
 
 /// The queues of pictures and of captions.
 pub fn queues(in_flight: usize, ack_wait: Duration) -> [Pull; 2] {
-    let pull = |stream, subject| Pull {
+    let pull = |stream, subject: &str| Pull {
         step: "encode",
         stream,
-        durable: ENCODE_DURABLE,
-        subject,
+        durable: ENCODE_DURABLE.into(),
+        subject: subject.into(),
         in_flight,
         ack_wait,
+        waits: false,
     };
     [pull(WORK_STREAM, subjects::ENCODE_IMAGE), pull(CAPTIONS_STREAM, subjects::ENCODE_CAPTIONS)]
+}
+
+/// The same in the lane of one model.
+pub fn lane(model: &ModelId, in_flight: usize, ack_wait: Duration) -> [Pull; 2] {
+    let [images, captions] = queues(in_flight, ack_wait);
+    let in_lane = |pull: Pull, kind| Pull {
+        stream: LANES_STREAM,
+        durable: lane_durable(kind, model),
+        subject: subjects::in_lane(&pull.subject, model),
+        waits: true,
+        ..pull
+    };
+    [in_lane(images, "image"), in_lane(captions, "captions")]
 }
 
 /// Runs until `shutdown`, then finishes what was begun.
@@ -115,54 +133,66 @@ async fn work_until(
     let bus = Bus::connect(&nats, ENCODE_SERVICE, Patience::Worker).await?;
     bus.provision().await?;
     let encoder = load(&args).await?;
-    let binding = Binding::new(Collections::open(&bus).await?, encoder.id().clone());
-    binding.warn_of_strangers().await?;
-
+    let model = encoder.id().clone();
     let facts = [
-        ("model".to_owned(), encoder.id().to_string()),
+        ("model".to_owned(), model.to_string()),
+        ("source".to_owned(), args.model.to_string()),
         ("dim".to_owned(), encoder.dim().to_string()),
     ];
     let service = Service::start(&bus, ENCODE_SERVICE, facts.into()).await?;
-    let asked = Asked {
-        subject: subjects::ENCODE_QUERY.into(),
-        group: "encode".into(),
-        question: "encode",
-        limit: QUERIES,
-    };
-    let asking = encoder.clone();
-    let handler = move |question| query::answer(asking.clone(), question);
-    service.answer(asked, handler, &shutdown).await?;
-
-    let asked = Asked {
-        subject: subjects::MATCH_QUERY.into(),
-        group: "encode".into(),
-        question: "match",
-        limit: QUERIES,
-    };
-    let matcher = Matcher::open(&bus, encoder.clone()).await?;
-    let handler = move |question| matcher.clone().answer(question);
-    service.answer(asked, handler, &shutdown).await?;
-
+    answer(&service, (&bus, &encoder), &shutdown).await?;
     let ingest = Ingest {
         bus: bus.clone(),
         pictures: Pictures::open(&bus).await?,
         encoder: encoder.clone(),
-        binding,
+        binding: Binding::new(Collections::open(&bus).await?, model.clone()),
     };
-    let [of_images, of_captions] =
-        queues(usize::from(args.encode_in_flight), Duration::from_secs(args.encode_ack_wait));
+    let (in_flight, ack_wait) =
+        (usize::from(args.encode_in_flight), Duration::from_secs(args.encode_ack_wait));
+    let [of_images, of_captions] = queues(in_flight, ack_wait);
+    let [lane_of_images, lane_of_captions] = lane(&model, in_flight, ack_wait);
     operations.ready(&bus);
-    tracing::info!(model = %encoder.id(), dim = encoder.dim(), "encode ready");
-    let (images, captions) = (ingest.clone(), ingest);
-    let outcome = futures::future::try_join(
-        work(&bus, of_images, move |d| images.clone().handle(d), &shutdown),
-        work(&bus, of_captions, move |d| captions.clone().handle(d), &shutdown),
+    tracing::info!(%model, lane = model.lane(), dim = encoder.dim(), "encode ready");
+    let [images, captions, passed_images, passed_captions] =
+        std::array::from_fn(|_| ingest.clone());
+    let outcome = futures::future::try_join4(
+        work(&bus, of_images, move |d| images.clone().submitted(d), &shutdown),
+        work(&bus, of_captions, move |d| captions.clone().captions(d), &shutdown),
+        work(&bus, lane_of_images, move |d| passed_images.clone().in_lane(d), &shutdown),
+        work(&bus, lane_of_captions, move |d| passed_captions.clone().captions(d), &shutdown),
     )
     .await;
     shutdown.cancel();
     service.finish().await;
     bus.close().await;
     outcome?;
+    Ok(())
+}
+
+/// Answers questions to any encoder, and those to encoders of this model.
+async fn answer(
+    service: &Service,
+    (bus, encoder): (&Bus, &EncoderHandle),
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let matcher = Matcher::open(bus, encoder.clone()).await?;
+    let asked = |subject: String, question| Asked {
+        subject,
+        group: "encode".into(),
+        question,
+        limit: QUERIES,
+    };
+    let both = |subject: &str| [subject.to_owned(), subjects::in_lane(subject, encoder.id())];
+    for subject in both(subjects::ENCODE_QUERY) {
+        let encoder = encoder.clone();
+        let handler = move |question| query::answer(encoder.clone(), question);
+        service.answer(asked(subject, "encode"), handler, shutdown).await?;
+    }
+    for subject in both(subjects::MATCH_QUERY) {
+        let matcher = matcher.clone();
+        let handler = move |question| matcher.clone().answer(question);
+        service.answer(asked(subject, "match"), handler, shutdown).await?;
+    }
     Ok(())
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct CollectionView {
     shards: u16,
     /// The encoder of every vector, once there are any.
     model: Option<ModelId>,
+    /// The encoders of generations that do not serve: a change of model under way, or a former one.
+    other_models: Vec<ModelId>,
     images: u64,
     /// Images whose captions have come.
     captioned: u64,
@@ -81,7 +83,8 @@ pub(crate) async fn get(
     Path(name): Path<Collection>,
 ) -> Result<impl IntoResponse, Problem> {
     let gallery = app.gallery(&name).await?;
-    Ok(axum::Json(view(&app, gallery.collection).await))
+    let records = app.collections.generations(&name).await?;
+    Ok(axum::Json(view(&app, gallery.collection, &records).await))
 }
 
 /// Declare fields of the metadata that searches can filter by; the collection is made if it is new
@@ -114,18 +117,26 @@ pub(crate) async fn declare(
         .map_err(Problem::invalid)?;
     app.collections.ensure(&name, app.args.http_shards).await?;
     let record = app.collections.declare(&name, &checked).await?;
-    Ok(axum::Json(view(&app, record).await))
+    let records = app.collections.generations(&name).await?;
+    Ok(axum::Json(view(&app, record, &records).await))
 }
 
 /// Every collection, by name.
 pub(crate) async fn all(app: &Gateway) -> Result<Vec<CollectionView>, Problem> {
-    let records = app.collections.list().await?.into_iter();
-    Ok(futures::future::join_all(records.map(|record| view(app, record))).await)
+    let records = app.collections.records().await?;
+    let collections = records.iter().filter(|record| record.of.is_none());
+    let views = collections.map(|record| view(app, record.clone(), &records));
+    Ok(futures::future::join_all(views).await)
 }
 
-async fn view(app: &Gateway, record: CollectionRecord) -> CollectionView {
+async fn view(
+    app: &Gateway,
+    record: CollectionRecord,
+    records: &[CollectionRecord],
+) -> CollectionView {
     let totals = Gallery::new(&app.bus, record.clone()).totals().await;
-    let CollectionRecord { name, shards, model, fields } = record;
+    let (model, other_models) = (record.serving_model().cloned(), record.other_models(records));
+    let CollectionRecord { name, shards, fields, .. } = record;
     let Totals { images, captioned, missing_shards } = totals;
-    CollectionView { name, shards, model, images, captioned, missing_shards, fields }
+    CollectionView { name, shards, model, other_models, images, captioned, missing_shards, fields }
 }

@@ -240,7 +240,7 @@ impl Following {
             return;
         }
         let is_there = told >= Some(Stage::Searchable);
-        match letter.subject == subjects::ENCODE_IMAGE {
+        match subjects::is_encode_image(&letter.subject) {
             // because: it is there, so the letter is of another time
             true if is_there => {}
             true => self.end(about.image, Stage::Failed, &letter.reason),

@@ -132,7 +132,7 @@ pub(crate) fn of_collection(error: &CollectionError) -> Refusal {
     let code = match error {
         CollectionError::Unknown { .. } => RefusalCode::UnknownCollection,
         CollectionError::ModelMix { .. } => RefusalCode::ModelMismatch,
-        CollectionError::Field { .. } => RefusalCode::Invalid,
+        CollectionError::Field { .. } | CollectionError::Reserved { .. } => RefusalCode::Invalid,
         CollectionError::Bus(_) => RefusalCode::Unavailable,
     };
     Refusal::new(code, error.to_string())

@@ -36,7 +36,7 @@ impl Searcher {
         image: ImageId,
         until: Instant,
     ) -> Result<Record, Refusal> {
-        let subject = subjects::record(&collection.name, image.shard(collection.shards));
+        let subject = subjects::record(collection.generation(), image.shard(collection.shards));
         self.bus.ask(&subject, &RecordQuery { image }, left(until)?).await
     }
 

@@ -14,7 +14,7 @@ use weimocir_wire::{
 
 use crate::{
     scatter::is_absence,
-    search::{Ingredients, MAX_K, Searcher, internal, left},
+    search::{Ingredients, MAX_K, Searcher, internal, left, of_lane},
 };
 
 const DEFAULT_TOP: usize = 50;
@@ -162,8 +162,10 @@ impl Searcher {
         let within = left(until).map_err(|_| late())?;
         let within_ms = within.as_millis() as u64;
         let question = MatchQuery { model, text, images, within_ms };
-        let answer = self.bus.ask(subjects::MATCH_QUERY, &question, within);
-        let Matched { probabilities } = timeout_at(until, answer).await.map_err(|_| late())??;
+        let lane = subjects::in_lane(subjects::MATCH_QUERY, &question.model);
+        let answer = timeout_at(until, self.bus.ask(&lane, &question, within)).await;
+        let answer = answer.map_err(|_| late())?;
+        let Matched { probabilities } = answer.map_err(|r| of_lane(r, &question.model))?;
         let right = |p: &Option<f32>| p.is_none_or(|p| (0.0..=1.0).contains(&p));
         if probabilities.len() != question.images.len() || !probabilities.iter().all(right) {
             return Err(internal("the encode worker answered another question"));

@@ -30,7 +30,7 @@ pub(crate) async fn ask(
 ) -> Result<Gathered, Refusal> {
     let shards = (0..collection.shards).map(Shard);
     let answers = join_all(shards.clone().map(|shard| {
-        let subject = subjects::candidates(&collection.name, shard);
+        let subject = subjects::candidates(collection.generation(), shard);
         let query = &query;
         async move { one_shard(bus, &subject, query, until).await }
     }));

@@ -156,7 +156,7 @@ impl Searcher {
         if let Some(filter) = &filter {
             filter.check(&record.fields).map_err(|e| Refusal::invalid(e.to_string()))?;
         }
-        let model = record.model.clone().ok_or_else(|| {
+        let model = record.serving_model().cloned().ok_or_else(|| {
             let message = format!("the collection `{}` has no images yet", record.name);
             Refusal::new(RefusalCode::NotReady, message)
         })?;
@@ -205,8 +205,9 @@ impl Searcher {
         };
         let asked = (image.is_some(), texts.len(), captions.len());
         let question = EncodeQuery { image, texts, captions, long_text: request.long_text };
-        let encoded: EncodedQuery =
-            self.bus.ask(subjects::ENCODE_QUERY, &question, left(plan.until)?).await?;
+        let lane = subjects::in_lane(subjects::ENCODE_QUERY, &plan.model);
+        let encoded = self.bus.ask(&lane, &question, left(plan.until)?).await;
+        let encoded: EncodedQuery = encoded.map_err(|refusal| of_lane(refusal, &plan.model))?;
         same_model(&plan.model, &encoded.model, &plan.record.name)?;
         if asked != (encoded.image.is_some(), encoded.texts.len(), encoded.captions.len()) {
             return Err(internal("the encode worker answered another question"));
@@ -322,6 +323,17 @@ fn excluded(request: &SearchRequest, resolved: &Resolved) -> Vec<ImageId> {
         exclude.extend(resolved.image());
     }
     exclude
+}
+
+/// Names the model of a lane that nobody answers in.
+pub(crate) fn of_lane(refusal: Refusal, model: &ModelId) -> Refusal {
+    match refusal.code {
+        RefusalCode::Unavailable => {
+            let message = format!("{}: no encode worker with the model {model}", refusal.message);
+            Refusal::new(refusal.code, message)
+        }
+        _ => refusal,
+    }
 }
 
 fn same_model(held: &ModelId, offered: &ModelId, collection: &Collection) -> Result<(), Refusal> {

@@ -17,11 +17,12 @@ pub fn deletions() -> Pull {
     Pull {
         step: "delete",
         stream: WORK_STREAM,
-        durable: DELETE_DURABLE,
-        subject: subjects::DELETE,
+        durable: DELETE_DURABLE.into(),
+        subject: subjects::DELETE.into(),
         // because: a deletion is three short requests to the server, and seldom urgent
         in_flight: 16,
         ack_wait: Duration::from_secs(30),
+        waits: false,
     }
 }
 
@@ -48,8 +49,9 @@ async fn delete(
     let shard = image.shard(record.shards);
     let revision = delivery.revision();
     let tombstone = Tombstone { image, revision };
-    bus.submit_part(&collection, image, (shard, subjects::Part::Tombstone), (revision, &tombstone))
+    let log = record.generation();
+    bus.submit_part(log, image, (shard, subjects::Part::Tombstone), (revision, &tombstone))
         .await
         .map_err(Failure::retry)?;
-    bus.purge_image(&collection, shard, image, revision).await.map_err(Failure::retry)
+    bus.purge_image(log, shard, image, revision).await.map_err(Failure::retry)
 }

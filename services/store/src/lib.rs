@@ -20,13 +20,19 @@ mod shard;
 mod simulated;
 
 use std::{
-    collections::{HashMap, HashSet},
-    path::PathBuf,
+    collections::HashMap,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+    time::sleep,
+};
 use weimocir_domain::{Collection, FieldKinds, Shard};
 use weimocir_runtime::{
     Bus, CancellationToken, Collections, NatsArgs, Operations, OperationsArgs, Patience, Service,
@@ -130,9 +136,9 @@ async fn serve_collections(
     let scan = args.simulated_scan.map(SimulatedScan::new);
     // because: a store that begins anew is not ready before it has what there is already
     let mut first =
-        register.list().await?.into_iter().map(|_| operations.awaiting()).collect::<Vec<_>>();
+        register.records().await?.into_iter().map(|_| operations.awaiting()).collect::<Vec<_>>();
     let mut collections = register.watch().await?;
-    let mut started: HashSet<(Collection, Shard)> = HashSet::new();
+    let mut kept: HashMap<Collection, Kept> = HashMap::new();
     let mut fields: HashMap<Collection, watch::Sender<FieldKinds>> = HashMap::new();
     operations.ready(bus);
     tracing::info!(data = %args.data.display(), "store ready");
@@ -152,6 +158,13 @@ async fn serve_collections(
                 continue;
             }
         };
+        let _counted = first.pop();
+        if record.dropped {
+            let kept = kept.remove(&record.name);
+            forget(&args.data.join(record.name.as_str()), kept).await?;
+            continue;
+        }
+        let kept = kept.entry(record.name.clone()).or_insert_with(|| Kept::until(shutdown));
         let fields = fields.entry(record.name.clone()).or_default();
         fields.send_if_modified(|held| {
             let changed = *held != record.fields;
@@ -161,18 +174,50 @@ async fn serve_collections(
         let wanted =
             (0..record.shards).filter(|n| args.shards.is_empty() || args.shards.contains(n));
         for shard in wanted.map(Shard) {
-            if started.insert((record.name.clone(), shard)) {
-                let (collection, args, scan) = (record.name.clone(), args.clone(), scan.clone());
-                let place = shard::Place { collection, shard, args, scan };
+            kept.shards.entry(shard).or_insert_with(|| {
+                let place = shard::Place {
+                    collection: record.name.clone(),
+                    known_as: record.known_as().clone(),
+                    shard,
+                    args: args.clone(),
+                    scan: scan.clone(),
+                };
                 tasks.spawn(shard::run(
                     bus.clone(),
                     place,
                     fields.subscribe(),
                     (service.clone(), operations.awaiting()),
-                    shutdown.clone(),
-                ));
-            }
+                    kept.stop.clone(),
+                ))
+            });
         }
-        first.pop();
+    }
+}
+
+/// The shards of one set of logs that run here, and their end.
+struct Kept {
+    stop: CancellationToken,
+    shards: HashMap<Shard, AbortHandle>,
+}
+
+impl Kept {
+    fn until(shutdown: &CancellationToken) -> Self {
+        Self { stop: shutdown.child_token(), shards: HashMap::new() }
+    }
+}
+
+/// Stops the shards of logs that were dropped, and removes what there is of them.
+async fn forget(folder: &Path, kept: Option<Kept>) -> anyhow::Result<()> {
+    if let Some(Kept { stop, shards }) = kept {
+        stop.cancel();
+        while !shards.values().all(AbortHandle::is_finished) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    match tokio::fs::remove_dir_all(folder).await {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
     }
 }

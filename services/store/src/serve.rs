@@ -68,7 +68,7 @@ pub(crate) async fn start(
     let subject = subjects::list(collection, shard);
     service.answer(asked("list", subject, 64), list, shutdown).await?;
 
-    let (held, name) = (shelf.clone(), collection.clone());
+    let (held, name) = (shelf.clone(), place.known_as.clone());
     let record = move |query| {
         let name = name.clone();
         in_background(held.clone(), move |shelf| Ok([record(shelf, name, query)?]))

@@ -26,7 +26,10 @@ use crate::{
 
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
+    /// The name of the logs.
     pub collection: Collection,
+    /// The collection's own, where that is a generation's.
+    pub known_as: Collection,
     pub shard: Shard,
     pub args: StoreArgs,
     pub scan: Option<SimulatedScan>,

@@ -1,10 +1,14 @@
 //! Questions to the stores of one collection.
 
-use std::{cmp::Reverse, time::Duration};
+use std::{
+    cmp::Reverse,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use futures::{FutureExt, StreamExt, stream};
-use weimocir_domain::{ImageId, Revision, Shard};
-use weimocir_runtime::Bus;
+use weimocir_domain::{Collection, ImageId, Revision, Shard};
+use weimocir_runtime::{Bus, CollectionError, Collections, LATELY};
 use weimocir_wire::{
     query::{
         ImageState, ListQuery, ListedImage, Listing, Lookup, LookupQuery, Record, RecordQuery,
@@ -25,6 +29,8 @@ const SHARDS: usize = 32;
 pub struct Gallery {
     pub bus: Bus,
     pub collection: CollectionRecord,
+    /// The generation that served, and when.
+    serving: Arc<Mutex<(Instant, Collection)>>,
 }
 
 /// What a collection holds.
@@ -38,7 +44,32 @@ pub struct Totals {
 
 impl Gallery {
     pub fn new(bus: &Bus, collection: CollectionRecord) -> Self {
-        Self { bus: bus.clone(), collection }
+        let serving = Arc::new(Mutex::new((Instant::now(), collection.generation().clone())));
+        Self { bus: bus.clone(), collection, serving }
+    }
+
+    /// The generation that serves, since a feed may go on for days.
+    async fn generation(&self) -> Collection {
+        let held = || self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, known) = held().clone();
+        let now = Instant::now();
+        if at + LATELY > now {
+            return known;
+        }
+        let asked = async {
+            let record = Collections::open(&self.bus).await?.get(&self.collection.name).await?;
+            Ok::<_, CollectionError>(record.generation().clone())
+        };
+        match asked.boxed().await {
+            Ok(generation) => {
+                *held() = (now, generation.clone());
+                generation
+            }
+            Err(error) => {
+                tracing::debug!(%error, "taking the generation that served a moment ago");
+                known
+            }
+        }
     }
 
     fn shard(&self, image: ImageId) -> Shard {
@@ -46,7 +77,7 @@ impl Gallery {
     }
 
     async fn look_up(&self, shard: Shard, images: Vec<ImageId>) -> Result<Lookup, Refusal> {
-        let subject = subjects::lookup(&self.collection.name, shard);
+        let subject = subjects::lookup(&self.generation().await, shard);
         self.bus.ask(&subject, &LookupQuery { images }, PATIENCE).await
     }
 
@@ -100,12 +131,21 @@ impl Gallery {
         Ok(self.states(&[image]).await?.pop().map(|(_, state)| state).unwrap_or_default())
     }
 
+    /// As `state`, where an answer is needed.
+    ///
+    /// # Errors
+    /// The image's store does not answer.
+    pub async fn certain_state(&self, image: ImageId) -> Result<ImageState, Refusal> {
+        let answer = self.look_up(self.shard(image), vec![image]).await?;
+        Ok(answer.states.first().copied().unwrap_or_default())
+    }
+
     /// Everything about one image.
     ///
     /// # Errors
     /// There is no such image, or its store does not answer.
     pub async fn record(&self, image: ImageId) -> Result<Record, Refusal> {
-        let subject = subjects::record(&self.collection.name, self.shard(image));
+        let subject = subjects::record(&self.generation().await, self.shard(image));
         self.bus.ask(&subject, &RecordQuery { image }, PATIENCE).await
     }
 
@@ -118,8 +158,9 @@ impl Gallery {
         before: Option<Revision>,
         limit: usize,
     ) -> Result<Vec<ListedImage>, Refusal> {
+        let generation = self.generation().await;
         let shards = (0..self.collection.shards).map(|n| {
-            let subject = subjects::list(&self.collection.name, Shard(n));
+            let subject = subjects::list(&generation, Shard(n));
             async move {
                 let question = ListQuery { before, limit };
                 self.bus.ask::<_, Listing>(&subject, &question, PATIENCE).await

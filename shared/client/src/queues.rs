@@ -28,5 +28,8 @@ pub async fn queues(bus: &Bus) -> Result<Vec<Queue>, BusError> {
     for (name, stream, durable) in QUEUES {
         queues.push(Queue { name, backlog: bus.backlog(stream, durable).await? });
     }
+    // because: nobody knows which models there are
+    let waiting = bus.messages(names::LANES_STREAM).await?;
+    queues.push(Queue { name: "encode lanes", backlog: Backlog { waiting, in_work: 0 } });
     Ok(queues)
 }

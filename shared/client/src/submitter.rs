@@ -194,7 +194,8 @@ impl Submitter {
         let revision = self.publish(subjects::ENCODE_IMAGE, &work, &about).await?;
         let captions = match captions {
             Wanted::These(captions) => {
-                let work = EncodeCaptions { collection, image, revision, captions };
+                let work =
+                    EncodeCaptions { collection, generation: None, image, revision, captions };
                 self.publish(subjects::ENCODE_CAPTIONS, &work, &about).await?;
                 Some(revision)
             }

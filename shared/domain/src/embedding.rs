@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::similarity::norm;
 
@@ -18,6 +19,15 @@ impl ModelId {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Digits of a lane.
+    pub(crate) const LANE: usize = 16;
+
+    /// The model in a subject: the first 64 bits of its id's SHA-256, as hexadecimal digits.
+    pub fn lane(&self) -> String {
+        let digest = Sha256::digest(self.as_str());
+        digest[..Self::LANE / 2].iter().map(|b| format!("{b:02x}")).collect()
     }
 }
 
@@ -101,5 +111,16 @@ impl Embedding {
 impl fmt::Debug for Embedding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Embedding({}, d = {}, ‖x‖ = {})", self.model, self.dim(), self.norm())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_the_head_of_the_sha256_of_the_models_id() {
+        // `printf bundled | sha256sum`
+        assert_eq!(ModelId::new("bundled").lane(), "4c4164b5039c3606");
     }
 }

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
+use crate::ModelId;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     #[error("`{0}` is no image id: expected 32 hexadecimal digits")]
@@ -73,13 +75,28 @@ impl FromStr for ImageId {
     }
 }
 
-/// The name of a gallery. It is a token of NATS subjects and stream names, hence its alphabet.
+/// The name of a gallery, or of one of its generations. It is a token of NATS subjects and stream names,
+/// hence its alphabet.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Collection(String);
+
+/// What stands between a collection's name and a generation's lane.
+const OF: &str = "--";
+const LONGEST: usize = 32;
 
 impl Collection {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name of its generation of a model, which no other model can have.
+    pub fn generation(&self, model: &ModelId) -> Self {
+        Self(format!("{self}{OF}{}", model.lane()))
+    }
+
+    /// Whether a generation could have this name, so that no new collection may.
+    pub fn is_reserved(&self) -> bool {
+        self.0.contains(OF)
     }
 }
 
@@ -95,7 +112,8 @@ impl FromStr for Collection {
     fn from_str(s: &str) -> Result<Self, IdError> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let starts = s.starts_with(|c: char| c.is_ascii_lowercase());
-        if starts && s.len() <= 32 && s.bytes().all(allowed) {
+        let longest = LONGEST + if s.contains(OF) { OF.len() + ModelId::LANE } else { 0 };
+        if starts && s.len() <= longest && s.bytes().all(allowed) {
             Ok(Self(s.to_owned()))
         } else {
             Err(IdError::Collection(s.to_owned()))
@@ -182,6 +200,18 @@ mod tests {
         for right in ["default", "shoes-2026", &"a".repeat(32)] {
             assert_eq!(right.parse::<Collection>().unwrap().as_str(), right);
         }
+    }
+
+    #[test]
+    fn a_generation_has_a_name_of_its_own_that_is_read_back() {
+        let longest: Collection = "a".repeat(LONGEST).parse().unwrap();
+        let (one, other) = (ModelId::new("one"), ModelId::new("other"));
+        let name = longest.generation(&one);
+        assert_eq!(name.as_str().parse(), Ok(name.clone()));
+        assert_ne!(name, longest.generation(&other));
+        assert!(name.is_reserved() && !longest.is_reserved());
+        assert!(format!("{name}0").parse::<Collection>().is_err());
+        assert!("x--2".parse::<Collection>().unwrap().is_reserved());
     }
 
     #[test]

@@ -1,9 +1,19 @@
-//! Collections, the one model that each is bound to, and the fields that each declares.
+//! Collections, the one model that the logs of each are bound to, the generation that serves, and the
+//! fields that each declares.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use async_nats::jetstream::{kv, stream::LastRawMessageErrorKind};
 use futures::{Stream, StreamExt, TryStreamExt};
 use weimocir_domain::{Collection, FieldError, FieldKinds, ModelId, Shard};
-use weimocir_wire::{Encoding, decode, encode, vectors::CollectionRecord};
+use weimocir_wire::{
+    Encoding, decode, encode,
+    vectors::{CollectionRecord, Serving},
+};
 
 use crate::{Bus, BusError};
 
@@ -11,6 +21,8 @@ use crate::{Bus, BusError};
 pub enum CollectionError {
     #[error("there is no collection `{name}`{}", others(known))]
     Unknown { name: Collection, known: Vec<Collection> },
+    #[error("`{name}` could be the name of a generation: name a collection without `--`")]
+    Reserved { name: Collection },
     #[error(
         "collection `{name}` is bound to the model {bound}, and this is {offered}: vectors of two models cannot be mixed. Use that model, or another collection"
     )]
@@ -34,33 +46,88 @@ fn others(known: &[Collection]) -> String {
 /// The header by which a key-value bucket says that a key was deleted.
 const OPERATION: &str = "KV-Operation";
 
-/// The register of collections, in a key-value bucket.
+/// How old a record may be for [`Collections::lately`].
+// because: a record is asked for with every delivery, and a change of generation waits for it
+pub const LATELY: Duration = Duration::from_secs(1);
+
+/// The register of collections, in a key-value bucket. Of a collection and its generations each has a
+/// record of its own.
 #[derive(Debug, Clone)]
 pub struct Collections {
     bus: Bus,
     bucket: kv::Store,
+    seen: Arc<Mutex<HashMap<Collection, (Instant, CollectionRecord)>>>,
 }
 
 impl Collections {
     /// # Errors
     /// The server refuses the bucket.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
-        Ok(Self { bucket: bus.collections_bucket().await?, bus: bus.clone() })
+        Ok(Self { bucket: bus.collections_bucket().await?, bus: bus.clone(), seen: Arc::default() })
     }
 
     /// # Errors
-    /// A collection that was never made, or a server that does not answer.
+    /// A collection that was never made, a generation of one, or a server that does not answer.
     pub async fn get(&self, name: &Collection) -> Result<CollectionRecord, CollectionError> {
-        match self.entry(name).await? {
-            Some((record, _)) => Ok(record),
-            None => {
-                let known = self.list().await?.into_iter().map(|record| record.name).collect();
-                Err(CollectionError::Unknown { name: name.clone(), known })
-            }
+        match self.record(name).await {
+            Ok(CollectionRecord { of: Some(_), .. }) => Err(self.unknown(name).await?),
+            record => record,
         }
     }
 
+    /// As `get`, at most [`LATELY`] old.
+    ///
+    /// # Errors
+    /// As `get`.
+    pub async fn lately(&self, name: &Collection) -> Result<CollectionRecord, CollectionError> {
+        let asked = Instant::now();
+        if let Some((at, record)) = self.seen().get(name)
+            && *at + LATELY > asked
+        {
+            return Ok(record.clone());
+        }
+        let record = self.get(name).await?;
+        self.seen().insert(name.clone(), (asked, record.clone()));
+        Ok(record)
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<Collection, (Instant, CollectionRecord)>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record of these logs: a collection's own, or a generation's.
+    ///
+    /// # Errors
+    /// They were never made, or a server that does not answer.
+    pub async fn record(&self, name: &Collection) -> Result<CollectionRecord, CollectionError> {
+        match self.entry(name).await? {
+            Some((record, _)) => Ok(record),
+            None => Err(self.unknown(name).await?),
+        }
+    }
+
+    async fn unknown(&self, name: &Collection) -> Result<CollectionError, BusError> {
+        let known = self.list().await?.into_iter().map(|record| record.name).collect();
+        Ok(CollectionError::Unknown { name: name.clone(), known })
+    }
+
+    /// Every collection, by name.
     pub async fn list(&self) -> Result<Vec<CollectionRecord>, BusError> {
+        let records = self.records().await?.into_iter();
+        Ok(records.filter(|record| record.of.is_none()).collect())
+    }
+
+    /// The records of a collection's generations, its own among them.
+    ///
+    /// # Errors
+    /// A server that does not answer.
+    pub async fn generations(&self, of: &Collection) -> Result<Vec<CollectionRecord>, BusError> {
+        let records = self.records().await?.into_iter();
+        Ok(records.filter(|record| record.known_as() == of).collect())
+    }
+
+    /// Every collection and every generation, by name.
+    pub async fn records(&self) -> Result<Vec<CollectionRecord>, BusError> {
         let failed = |e: String| BusError::failed("list the collections", e);
         // because: the bucket's own list of keys takes a consumer, which not everybody may make
         let prefix = &self.bucket.prefix;
@@ -82,7 +149,7 @@ impl Collections {
         Ok(records)
     }
 
-    /// Every collection that there is, and then each change, until the connection closes.
+    /// Every collection and generation that there is, and then each change, until the connection closes.
     pub async fn watch(
         &self,
     ) -> Result<impl Stream<Item = Result<CollectionRecord, BusError>> + Unpin + use<>, BusError>
@@ -103,35 +170,125 @@ impl Collections {
 
     /// The collection, made with `shards` shards if it is new. Its logs are made before its record,
     /// since a store follows them as soon as it reads the record.
+    ///
+    /// # Errors
+    /// A name that only generations have.
     pub async fn ensure(
         &self,
         name: &Collection,
         shards: u16,
-    ) -> Result<CollectionRecord, BusError> {
-        let action = || format!("make the collection `{name}`");
-        if let Some((record, _)) = self.entry(name).await? {
-            self.provision_logs(&record).await?;
-            return Ok(record);
+    ) -> Result<CollectionRecord, CollectionError> {
+        match self.entry(name).await? {
+            Some((record, _)) if record.of.is_none() => {
+                self.provision_logs(&record).await?;
+                Ok(record)
+            }
+            None if !name.is_reserved() => {
+                self.make(CollectionRecord::new(name.clone(), shards)).await
+            }
+            _ => Err(CollectionError::Reserved { name: name.clone() }),
         }
-        let fields = FieldKinds::default();
-        let record = CollectionRecord { name: name.clone(), shards, model: None, fields };
+    }
+
+    /// The generation of a collection's images by `model`, made if it is new or was dropped: the logs of
+    /// the collection's own name, if they are of that model, and else logs of another.
+    ///
+    /// # Errors
+    /// There is no such collection.
+    pub async fn ensure_generation(
+        &self,
+        of: &Collection,
+        model: &ModelId,
+    ) -> Result<CollectionRecord, CollectionError> {
+        let collection = self.get(of).await?;
+        let name = match &collection.model {
+            Some(own) if own == model => of.clone(),
+            _ => of.generation(model),
+        };
+        let made = match self.entry(&name).await? {
+            Some((record, _)) => record,
+            None => {
+                let of = Some(of.clone());
+                let (model, fields) = (Some(model.clone()), collection.fields);
+                let new = CollectionRecord::new(name.clone(), collection.shards);
+                self.make(CollectionRecord { model, fields, of, ..new }).await?
+            }
+        };
+        self.provision_logs(&CollectionRecord { dropped: false, ..made.clone() }).await?;
+        self.change(&name, &format!("make the generation `{name}`"), |record| {
+            record.dropped = false;
+            Ok(())
+        })
+        .await?;
+        // because: fields may have been declared while there was no generation to declare them of
+        self.declare_of(&name, of, &self.get(of).await?.fields).await
+    }
+
+    async fn make(&self, record: CollectionRecord) -> Result<CollectionRecord, CollectionError> {
+        let (name, shards) = (&record.name, record.shards);
+        let action = || format!("make the collection `{name}`");
         self.provision_logs(&record).await?;
         let value = encode(&record, Encoding::Json).map_err(|e| BusError::failed(action(), e))?;
         match self.bucket.create(name.as_str(), value.into()).await {
             Ok(_) => tracing::info!(collection = %name, shards, "collection made"),
             // because: somebody else was first, and what they said holds
             Err(e) if e.kind() == kv::CreateErrorKind::AlreadyExists => {}
-            Err(e) => return Err(BusError::failed(action(), e)),
+            Err(e) => return Err(BusError::failed(action(), e).into()),
         }
         match self.entry(name).await? {
             Some((record, _)) => Ok(record),
-            None => Err(BusError::failed(action(), "it is gone again")),
+            None => Err(BusError::failed(action(), "it is gone again").into()),
         }
     }
 
     async fn provision_logs(&self, record: &CollectionRecord) -> Result<(), BusError> {
-        for shard in 0..record.shards {
+        let shards = if record.dropped { 0 } else { record.shards };
+        for shard in 0..shards {
             self.bus.provision_log(&record.name, Shard(shard)).await?;
+        }
+        Ok(())
+    }
+
+    /// Has searches, submissions and deletions go to `generation`, if `from` serves still.
+    ///
+    /// # Errors
+    /// Somebody else changed the generation meanwhile.
+    pub async fn serve(
+        &self,
+        name: &Collection,
+        from: &Collection,
+        (generation, model): (&Collection, &ModelId),
+    ) -> Result<CollectionRecord, CollectionError> {
+        let action = format!("change the generation of `{name}`");
+        self.change(name, &action, |record| {
+            if record.generation() == generation {
+                return Ok(());
+            }
+            if record.generation() != from {
+                let cause = format!("`{}` serves since a moment ago", record.generation());
+                return Err(BusError::failed(action.clone(), cause).into());
+            }
+            let (generation, model, from) = (generation.clone(), model.clone(), from.clone());
+            record.serving = Some(Serving { generation, model, from });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Drops the logs of a generation that does not serve. Its record says so first, so that stores let
+    /// them go, and stays.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn drop_logs(&self, name: &Collection) -> Result<(), CollectionError> {
+        let record = self
+            .change(name, &format!("drop the generation `{name}`"), |record| {
+                record.dropped = true;
+                Ok(())
+            })
+            .await?;
+        for shard in 0..record.shards {
+            self.bus.drop_log(name, Shard(shard)).await?;
         }
         Ok(())
     }
@@ -145,19 +302,22 @@ impl Collections {
         name: &Collection,
         model: &ModelId,
     ) -> Result<CollectionRecord, CollectionError> {
-        self.change(name, &format!("bind the collection `{name}` to {model}"), |record| {
-            match &record.model {
-                Some(bound) if bound != model => {
-                    return Err(CollectionError::ModelMix {
-                        name: name.clone(),
-                        bound: bound.clone(),
-                        offered: model.clone(),
-                    });
+        self.change(
+            name,
+            &format!("bind the collection `{name}` to {model}"),
+            |record| match record.serving_model() {
+                Some(bound) if bound != model => Err(CollectionError::ModelMix {
+                    name: name.clone(),
+                    bound: bound.clone(),
+                    offered: model.clone(),
+                }),
+                Some(_) => Ok(()),
+                None => {
+                    record.model = Some(model.clone());
+                    Ok(())
                 }
-                _ => record.model = Some(model.clone()),
-            }
-            Ok(())
-        })
+            },
+        )
         .await
     }
 
@@ -170,7 +330,25 @@ impl Collections {
         name: &Collection,
         fields: &FieldKinds,
     ) -> Result<CollectionRecord, CollectionError> {
-        self.change(name, &format!("declare fields of the collection `{name}`"), |record| {
+        let declared = self.declare_of(name, name, fields).await?;
+        // because: most feeds declare what there is already, and a list is many requests
+        if fields.is_empty() {
+            return Ok(declared);
+        }
+        for generation in self.generations(name).await? {
+            self.declare_of(&generation.name, name, fields).await?;
+        }
+        Ok(declared)
+    }
+
+    async fn declare_of(
+        &self,
+        generation: &Collection,
+        name: &Collection,
+        fields: &FieldKinds,
+    ) -> Result<CollectionRecord, CollectionError> {
+        let action = format!("declare fields of the collection `{name}`");
+        self.change(generation, &action, |record| {
             fields.iter().try_for_each(|(field, kind)| {
                 let declared = record.fields.declare(field, kind);
                 declared.map_err(|cause| CollectionError::Field { name: name.clone(), cause })

@@ -23,7 +23,7 @@ mod telemetry;
 mod trace;
 mod worker;
 
-pub use collections::{CollectionError, Collections};
+pub use collections::{CollectionError, Collections, LATELY};
 pub use connect::{Bus, BusError, NatsArgs, Patience};
 pub use dead::{DeadLetter, DeadLetters};
 pub use delivery::{Delivery, Failure};

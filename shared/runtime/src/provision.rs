@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
+    ErrorCode,
+    context::{DeleteStreamError, DeleteStreamErrorKind},
     kv, object_store,
     stream::{Config, DiscardPolicy, RetentionPolicy},
 };
@@ -23,6 +25,7 @@ impl Bus {
     pub async fn provision(&self) -> Result<(), BusError> {
         self.stream(work(names::WORK_STREAM, &subjects::SUBMISSIONS)).await?;
         self.stream(work(names::CAPTIONS_STREAM, &[subjects::ENCODE_CAPTIONS])).await?;
+        self.stream(work(names::LANES_STREAM, &subjects::LANES)).await?;
         self.stream(dead()).await?;
         self.images_bucket().await?;
         self.collections_bucket().await?;
@@ -46,7 +49,7 @@ impl Bus {
             let action = || format!("provision the queue {} of {}", pull.durable, pull.stream);
             let stream = self.jetstream.get_stream_no_info(pull.stream).await;
             let stream = stream.map_err(|e| BusError::failed(action(), e))?;
-            if stream.consumer_info(pull.durable).await.is_ok() {
+            if stream.consumer_info(&pull.durable).await.is_ok() {
                 continue;
             }
             let made = stream.create_consumer(worker::queue(pull)).await;
@@ -62,6 +65,21 @@ impl Bus {
         shard: Shard,
     ) -> Result<(), BusError> {
         self.stream(vectors(collection, shard)).await
+    }
+
+    /// Deletes the log of one shard, if it is there.
+    pub(crate) async fn drop_log(
+        &self,
+        collection: &Collection,
+        shard: Shard,
+    ) -> Result<(), BusError> {
+        let name = names::vectors_stream(collection, shard);
+        match self.jetstream.delete_stream(&name).await {
+            Err(e) if !is_missing(&e) => {
+                Err(BusError::failed(format!("delete the stream {name}"), e))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A stream that exists is left as it is: its replicas and limits are its operator's.
@@ -121,6 +139,10 @@ impl Bus {
             .await
             .map_err(|e| BusError::failed(action, e))
     }
+}
+
+fn is_missing(error: &DeleteStreamError) -> bool {
+    matches!(error.kind(), DeleteStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 fn work(name: &str, of: &[&str]) -> Config {

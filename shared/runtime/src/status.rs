@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use async_nats::jetstream::{consumer, context::ConsumerInfoErrorKind};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -66,6 +67,47 @@ impl Bus {
                 tracing::debug!(%error, durable, "no such consumer yet");
                 Ok(Backlog::default())
             }
+        }
+    }
+
+    /// What waits in a stream or is in work, whatever its durables.
+    pub async fn messages(&self, stream: &str) -> Result<u64, BusError> {
+        let failed = |e: String| BusError::failed("read the backlog", e);
+        let stream = self.jetstream.get_stream(stream).await.map_err(|e| failed(e.to_string()))?;
+        Ok(stream.cached_info().state.messages)
+    }
+
+    /// The last message that the workers of a durable were given; none without such a durable.
+    pub async fn handed_out(&self, stream: &str, durable: &str) -> Result<u64, BusError> {
+        let info = self.consumer(stream, durable).await?;
+        Ok(info.map_or(0, |info| info.delivered.stream_sequence))
+    }
+
+    /// Whether everything up to this message is settled.
+    pub async fn is_settled(
+        &self,
+        stream: &str,
+        durable: &str,
+        up_to: u64,
+    ) -> Result<bool, BusError> {
+        let info = self.consumer(stream, durable).await?;
+        Ok(info.is_none_or(|info| {
+            info.num_ack_pending == 0 || info.ack_floor.stream_sequence >= up_to
+        }))
+    }
+
+    async fn consumer(
+        &self,
+        stream: &str,
+        durable: &str,
+    ) -> Result<Option<consumer::Info>, BusError> {
+        let failed = |e: String| BusError::failed(format!("look at the queue {durable}"), e);
+        let stream =
+            self.jetstream.get_stream_no_info(stream).await.map_err(|e| failed(e.to_string()))?;
+        match stream.consumer_info(durable).await {
+            Ok(info) => Ok(Some(info)),
+            Err(e) if e.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failed(e.to_string())),
         }
     }
 }

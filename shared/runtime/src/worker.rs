@@ -32,12 +32,14 @@ pub struct Pull {
     pub step: &'static str,
     pub stream: &'static str,
     /// Shared by all workers of a kind: each message goes to one of them.
-    pub durable: &'static str,
-    pub subject: &'static str,
+    pub durable: String,
+    pub subject: String,
     /// Deliveries handled at the same time.
     pub in_flight: usize,
     /// A worker that says nothing for this long is taken for dead, and its deliveries go to others.
     pub ack_wait: Duration,
+    /// Wait for a queue that is not there, and that this worker may not make.
+    pub waits: bool,
 }
 
 /// Runs until `shutdown`, then finishes the deliveries begun.
@@ -64,7 +66,10 @@ async fn work_boxed(
     handler: Handler,
     shutdown: &CancellationToken,
 ) -> Result<(), BusError> {
-    let consumer = consumer(bus, &pull).await?;
+    let consumer = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        found = found_or_made(bus, &pull) => found?,
+    };
     let permits = Arc::new(Semaphore::new(pull.in_flight));
     let fatal = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -121,10 +126,29 @@ async fn work_boxed(
     }
 }
 
+/// How often a queue is looked for that somebody else has to make.
+const LOOK: Duration = Duration::from_secs(2);
+
+async fn found_or_made(bus: &Bus, pull: &Pull) -> Result<PullConsumer, BusError> {
+    let Pull { stream, durable, .. } = pull;
+    match consumer(bus, pull).await {
+        Err(error) if pull.waits => {
+            tracing::info!(durable, stream, %error, "waiting for a queue that `weimocir provision --model` makes");
+        }
+        found => return found,
+    }
+    loop {
+        sleep(LOOK).await;
+        if let Ok(found) = bus.jetstream.get_consumer_from_stream(durable, *stream).await {
+            return Ok(found);
+        }
+    }
+}
+
 /// What is there and fits is used as it is: a worker need not be allowed to make consumers.
 async fn consumer(bus: &Bus, pull: &Pull) -> Result<PullConsumer, BusError> {
     let wanted = queue(pull);
-    let held = bus.jetstream.get_consumer_from_stream(pull.durable, pull.stream).await;
+    let held = bus.jetstream.get_consumer_from_stream(&pull.durable, pull.stream).await;
     let held: Option<PullConsumer> = match held {
         Ok(held) => Some(held),
         Err(error) => {
@@ -155,8 +179,8 @@ fn fits(held: &async_nats::jetstream::consumer::Config, wanted: &pull::Config) -
 /// The durable consumer that all workers of a kind share.
 pub(crate) fn queue(pull: &Pull) -> pull::Config {
     pull::Config {
-        durable_name: Some(pull.durable.into()),
-        filter_subject: pull.subject.into(),
+        durable_name: Some(pull.durable.clone()),
+        filter_subject: pull.subject.clone(),
         ack_policy: AckPolicy::Explicit,
         ack_wait: pull.ack_wait,
         // because: the limit is for all workers of a kind together, and each has its own permits

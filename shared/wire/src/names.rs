@@ -1,12 +1,15 @@
 //! Names of streams, buckets, durables, services, and headers.
 
-use weimocir_domain::{Collection, Shard};
+use weimocir_domain::{Collection, ModelId, Shard};
 
 /// Work queue of submissions and deletions. Its sequences are their revisions.
 pub const WORK_STREAM: &str = "WEIMOCIR_WORK";
 /// Work queue of captions to encode. A queue of its own, because a caption worker could not finish
 /// its work while submissions fill the other one.
 pub const CAPTIONS_STREAM: &str = "WEIMOCIR_CAPTIONS";
+/// Work queue of what single models have to encode. A queue of its own, whose messages have their
+/// revisions already, and which submissions cannot fill.
+pub const LANES_STREAM: &str = "WEIMOCIR_LANES";
 pub const DEAD_STREAM: &str = "WEIMOCIR_DEAD";
 /// Object store of picture files, keyed by image id.
 pub const IMAGES_BUCKET: &str = "weimocir-images";
@@ -18,6 +21,11 @@ pub const FEEDS_BUCKET: &str = "weimocir-feeds";
 pub const ENCODE_DURABLE: &str = "encode";
 pub const CAPTION_DURABLE: &str = "caption";
 pub const DELETE_DURABLE: &str = "delete";
+
+/// The queue of what one model has to encode of a kind.
+pub fn lane_durable(kind: &str, model: &ModelId) -> String {
+    format!("{kind}-{}", model.lane())
+}
 
 /// The replicated truth about one shard's vectors.
 pub fn vectors_stream(collection: &Collection, shard: Shard) -> String {

@@ -1,6 +1,6 @@
 //! Every subject, built and read in this file alone.
 
-use weimocir_domain::{Collection, ImageId, Shard};
+use weimocir_domain::{Collection, ImageId, ModelId, Shard};
 
 pub const ENCODE_IMAGE: &str = "weimocir.work.encode.image";
 pub const ENCODE_CAPTIONS: &str = "weimocir.work.encode.captions";
@@ -8,6 +8,8 @@ pub const CAPTION: &str = "weimocir.work.caption";
 pub const DELETE: &str = "weimocir.work.delete";
 /// What submissions and deletions are published on: the work stream takes no other.
 pub const SUBMISSIONS: [&str; 3] = [ENCODE_IMAGE, CAPTION, DELETE];
+/// What single models have to encode.
+pub const LANES: [&str; 2] = ["weimocir.work.encode.image.*", "weimocir.work.encode.captions.*"];
 
 pub const DEAD: &str = "weimocir.dead.>";
 
@@ -16,6 +18,17 @@ pub const SUBMIT: &str = "weimocir.submit";
 pub const ENCODE_QUERY: &str = "weimocir.encode.query";
 pub const CAPTION_QUERY: &str = "weimocir.caption.query";
 pub const MATCH_QUERY: &str = "weimocir.match.query";
+
+/// A subject in the lane of one model, which no other model's workers answer or pull.
+pub fn in_lane(subject: &str, model: &ModelId) -> String {
+    format!("{subject}.{}", model.lane())
+}
+
+/// Whether a picture to encode was published there, in a lane or not.
+pub fn is_encode_image(subject: &str) -> bool {
+    let lane = subject.strip_prefix(ENCODE_IMAGE);
+    lane.is_some_and(|lane| lane.is_empty() || lane.starts_with('.'))
+}
 
 pub fn dead(step: &str) -> String {
     format!("weimocir.dead.{step}")
@@ -65,7 +78,7 @@ pub fn record(collection: &Collection, shard: Shard) -> String {
 }
 
 /// What a message of a shard's log says about an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     Image,
     Captions,
@@ -96,6 +109,16 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lane_is_below_its_subject() {
+        let lane = in_lane(ENCODE_IMAGE, &ModelId::new("bundled"));
+        assert_eq!(lane, "weimocir.work.encode.image.4c4164b5039c3606");
+        assert!(is_encode_image(&lane) && is_encode_image(ENCODE_IMAGE));
+        for other in [ENCODE_CAPTIONS, CAPTION, "weimocir.work.encode.images"] {
+            assert!(!is_encode_image(other), "{other}");
+        }
+    }
 
     #[test]
     fn subjects_of_the_log_read_back() {

@@ -45,12 +45,62 @@ pub struct CollectionRecord {
     pub name: Collection,
     /// Fixed when the collection is made: an image's shard follows from it.
     pub shards: u16,
-    /// The encoder of every vector, once the first one was made.
+    /// The encoder of every vector in the logs of this name, once the first one was made.
     #[serde(default)]
     pub model: Option<ModelId>,
     /// What searches can filter by. More may be added; one that is there keeps its kind.
     #[serde(default, skip_serializing_if = "FieldKinds::is_empty")]
     pub fields: FieldKinds,
+    /// The generation that serves, once there was another than the logs of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Serving>,
+    /// Of which collection this is a generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Collection>,
+    /// The logs of this name are no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropped: bool,
+}
+
+/// A collection's change to another generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Serving {
+    /// The name of its logs.
+    pub generation: Collection,
+    pub model: ModelId,
+    /// What served before.
+    pub from: Collection,
+}
+
+impl CollectionRecord {
+    /// One that serves itself, of no model yet.
+    pub fn new(name: Collection, shards: u16) -> Self {
+        let fields = FieldKinds::default();
+        Self { name, shards, model: None, fields, serving: None, of: None, dropped: false }
+    }
+
+    /// The name of the logs that serve, which their subjects have.
+    pub fn generation(&self) -> &Collection {
+        self.serving.as_ref().map_or(&self.name, |serving| &serving.generation)
+    }
+
+    /// The encoder of every vector that serves.
+    pub fn serving_model(&self) -> Option<&ModelId> {
+        self.serving.as_ref().map(|serving| &serving.model).or(self.model.as_ref())
+    }
+
+    /// The models of its generations that do not serve, of the records that there are.
+    pub fn other_models(&self, records: &[Self]) -> Vec<ModelId> {
+        let idle = records.iter().filter(|other| {
+            other.known_as() == &self.name && &other.name != self.generation() && !other.dropped
+        });
+        idle.filter_map(|other| other.model.clone()).collect()
+    }
+
+    /// What users know it as.
+    pub fn known_as(&self) -> &Collection {
+        self.of.as_ref().unwrap_or(&self.name)
+    }
 }
 
 impl Message for ImagePart {

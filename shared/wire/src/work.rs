@@ -19,6 +19,20 @@ pub struct EncodeImage {
     pub metadata: Metadata,
 }
 
+/// A picture in the lane of one model, with the revision that its submission got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EncodeInLane {
+    pub collection: Collection,
+    /// The generation to encode it for, if not the one that serves.
+    #[serde(default)]
+    pub generation: Option<Collection>,
+    pub image: ImageId,
+    pub revision: Revision,
+    pub source: String,
+    #[serde(default)]
+    pub metadata: Metadata,
+}
+
 /// A submitted picture that wants captions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaptionImage {
@@ -35,6 +49,9 @@ pub struct CaptionImage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EncodeCaptions {
     pub collection: Collection,
+    /// As `EncodeInLane`'s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Collection>,
     pub image: ImageId,
     pub revision: Revision,
     pub captions: Vec<String>,
@@ -49,6 +66,10 @@ pub struct DeleteImage {
 
 impl Message for EncodeImage {
     const NAME: &'static str = "encode-image";
+}
+
+impl Message for EncodeInLane {
+    const NAME: &'static str = "encode-in-lane";
 }
 
 impl Message for CaptionImage {

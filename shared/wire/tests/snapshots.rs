@@ -23,8 +23,8 @@ use weimocir_wire::{
         SearchRequest, SearchTiming,
     },
     submit::{SubmitAnswer, SubmitOutcome, SubmitRequest},
-    vectors::{CaptionVector, CaptionsPart, CollectionRecord, ImagePart, Tombstone},
-    work::{CaptionImage, DeleteImage, EncodeCaptions, EncodeImage, Metadata},
+    vectors::{CaptionVector, CaptionsPart, CollectionRecord, ImagePart, Serving, Tombstone},
+    work::{CaptionImage, DeleteImage, EncodeCaptions, EncodeImage, EncodeInLane, Metadata},
 };
 
 /// Both encodings of a message, for a snapshot, after reading each back.
@@ -143,6 +143,14 @@ fn work() {
             source: "shoes/1.jpg".into(),
             metadata: metadata(),
         },
+        EncodeInLane {
+            collection: collection(),
+            generation: Some(collection().generation(&model())),
+            image: image(),
+            revision: Revision(7),
+            source: "shoes/1.jpg".into(),
+            metadata: metadata(),
+        },
         CaptionImage {
             collection: collection(),
             image: image(),
@@ -151,9 +159,17 @@ fn work() {
         },
         EncodeCaptions {
             collection: collection(),
+            generation: None,
             image: image(),
             revision: Revision(u64::MAX),
             captions: vec!["a red shoe – worn".into(), String::new()],
+        },
+        EncodeCaptions {
+            collection: collection(),
+            generation: Some(collection()),
+            image: image(),
+            revision: Revision(7),
+            captions: vec!["a red shoe".into()],
         },
         DeleteImage { collection: collection(), image: image() },
     );
@@ -178,12 +194,26 @@ fn vectors() {
             captions: vec![caption_vector()],
         },
         Tombstone { image: image(), revision: Revision(8) },
-        CollectionRecord { name: collection(), shards: 4, model: Some(model()), fields: fields() },
         CollectionRecord {
-            name: Collection::default(),
-            shards: 1,
-            model: None,
-            fields: FieldKinds::default(),
+            model: Some(model()),
+            fields: fields(),
+            ..CollectionRecord::new(collection(), 4)
+        },
+        CollectionRecord::new(Collection::default(), 1),
+        CollectionRecord {
+            model: Some(model()),
+            serving: Some(Serving {
+                generation: collection().generation(&model()),
+                model: model(),
+                from: collection(),
+            }),
+            dropped: true,
+            ..CollectionRecord::new(collection(), 4)
+        },
+        CollectionRecord {
+            model: Some(model()),
+            of: Some(collection()),
+            ..CollectionRecord::new(collection().generation(&model()), 4)
         },
     );
 }
@@ -493,6 +523,44 @@ fn a_collection_from_before_there_were_fields_has_none() {
     let older = json!({ "version": 1, "name": collection(), "shards": 2, "model": model() });
     let read: CollectionRecord = decode(older.to_string().as_bytes(), Encoding::Json).unwrap();
     assert!(read.fields.is_empty());
+}
+
+#[test]
+fn a_collection_serves_itself_until_it_says_otherwise() {
+    let older = json!({ "version": 1, "name": collection(), "shards": 2, "model": model() });
+    let mut read: CollectionRecord = decode(older.to_string().as_bytes(), Encoding::Json).unwrap();
+    assert_eq!((read.generation(), read.serving_model()), (&collection(), Some(&model())));
+    let (other, from) = (ModelId::new("other"), collection());
+    let generation = collection().generation(&other);
+    read.serving = Some(Serving { generation: generation.clone(), model: other.clone(), from });
+    assert_eq!((read.generation(), read.serving_model()), (&generation, Some(&other)));
+}
+
+#[test]
+fn models_that_do_not_serve_are_those_of_other_generations() {
+    let (other, third) = (ModelId::new("other"), ModelId::new("third"));
+    let own = CollectionRecord { model: Some(model()), ..CollectionRecord::new(collection(), 1) };
+    let generation = |model: &ModelId| CollectionRecord {
+        model: Some(model.clone()),
+        of: Some(collection()),
+        ..CollectionRecord::new(collection().generation(model), 1)
+    };
+    let dropped = CollectionRecord { dropped: true, ..generation(&third) };
+    let stranger = CollectionRecord::new("stranger".parse().unwrap(), 1);
+    let records = [own.clone(), generation(&other), dropped, stranger];
+    assert_eq!(own.other_models(&records), std::slice::from_ref(&other));
+    let (generation, from) = (collection().generation(&other), collection());
+    let serving = Some(Serving { generation, model: other, from });
+    assert_eq!(CollectionRecord { serving, ..own }.other_models(&records), [model()]);
+}
+
+#[test]
+fn captions_to_encode_may_come_without_a_generation() {
+    let older = json!({ "version": 1, "collection": collection(), "image": image(), "revision": 3,
+        "captions": ["a red shoe"] });
+    let packed = rmp_serde::to_vec_named(&older).unwrap();
+    let read: EncodeCaptions = decode(&packed, Encoding::MessagePack).unwrap();
+    assert_eq!((read.revision, read.generation), (Revision(3), None));
 }
 
 #[test]

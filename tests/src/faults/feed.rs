@@ -144,7 +144,8 @@ impl Feed {
         match &sample.captions {
             Some(captions) => {
                 let captions = captions.clone();
-                let work = EncodeCaptions { collection, image, revision, captions };
+                let work =
+                    EncodeCaptions { collection, generation: None, image, revision, captions };
                 self.publish(subjects::ENCODE_CAPTIONS, &work).await
             }
             None => {

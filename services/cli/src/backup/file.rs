@@ -349,13 +349,11 @@ fn json<T: DeserializeOwned>(bytes: &[u8], name: &str) -> anyhow::Result<T> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use weimocir_domain::FieldKinds;
 
     use super::*;
 
     fn record() -> CollectionRecord {
-        let (name, fields) = (Collection::default(), FieldKinds::default());
-        CollectionRecord { name, shards: 2, model: None, fields }
+        CollectionRecord::new(Collection::default(), 2)
     }
 
     /// Version 1, as its readers know it.

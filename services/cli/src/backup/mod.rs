@@ -147,7 +147,7 @@ async fn read_record(bus: &Bus, name: &Collection) -> Result<CollectionRecord, C
 }
 
 /// What comes next in a log, until it is at its end.
-async fn read_entries(log: &mut ShardLog) -> Result<Option<Vec<LogEntry>>, BusError> {
+pub(crate) async fn read_entries(log: &mut ShardLog) -> Result<Option<Vec<LogEntry>>, BusError> {
     let mut trying = Trying::for_a(PATIENCE);
     loop {
         let read = match log.is_behind().await {
@@ -190,7 +190,7 @@ impl<'a> Reading<'a> {
     fn new(bus: &'a Bus, record: CollectionRecord, send: mpsc::Sender<Entry>, show: bool) -> Self {
         Self {
             bus,
-            check: Check::new(record.shards, record.model.clone()),
+            check: Check::new(record.shards, record.serving_model().cloned()),
             record,
             send,
             show,
@@ -205,7 +205,7 @@ impl<'a> Reading<'a> {
     async fn read(&mut self) -> anyhow::Result<()> {
         let mut logs = Vec::with_capacity(usize::from(self.record.shards));
         for shard in 0..self.record.shards {
-            logs.push(ShardLog::open(self.bus, &self.record.name, Shard(shard)).await?);
+            logs.push(ShardLog::open(self.bus, self.record.generation(), Shard(shard)).await?);
         }
         let parts = logs.iter().map(ShardLog::messages).sum();
         let progress = bar("parts", parts, self.show);
@@ -294,7 +294,15 @@ impl<'a> Reading<'a> {
         async move {
             // because: a model is bound, and a field declared, before the first part that has it
             let collection = read_record(bus, &record.name).await?;
-            ensure!(collection.shards == record.shards, "the collection was made anew meanwhile");
+            let is_same = (collection.shards, collection.generation())
+                == (record.shards, record.generation());
+            ensure!(is_same, "the collection was made anew or reindexed meanwhile: run it again");
+            // because: where it is restored, it is a collection of its own
+            let collection = CollectionRecord {
+                model: collection.serving_model().cloned(),
+                fields: collection.fields,
+                ..CollectionRecord::new(collection.name, collection.shards)
+            };
             Ok(Contents { collection, positions, counts, without_picture, left_out })
         }
     }

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: RestoreArgs, shared: Shared) -> anyhow::Result<Don
     let name = args.name.unwrap_or(backup.contents.collection.name.clone());
     // because: the collection is made to its end, or the server would take no submissions
     let stop = on_signal()?;
-    make_collection(&bus, &name, &backup).await?;
+    let log = make_collection(&bus, &name, &backup).await?;
     let counts = backup.contents.counts;
     let pictures = Pictures::open(&bus).await?;
     let progress = bar("pictures", counts.pictures, show);
@@ -64,7 +64,7 @@ pub(crate) async fn run(args: RestoreArgs, shared: Shared) -> anyhow::Result<Don
     let putting = put_all(backup, Wanted::Pictures, &progress, put);
     (backup, _) = stop.run_until_cancelled(putting).await.context(STOPPED)??;
     let progress = bar("parts", counts.parts(), show);
-    let put = |entry| put_part(&bus, &name, entry).boxed();
+    let put = |entry| put_part(&bus, &log, entry).boxed();
     let putting = put_all(backup, Wanted::Parts, &progress, put);
     let (_, parts) = stop.run_until_cancelled(putting).await.context(STOPPED)??;
     tell(&Restored { collection: name, parts, counts }, shared.json)
@@ -160,8 +160,13 @@ fn holds(states: &HashMap<ImageId, ImageState>, image: ImageId, part: Part) -> b
     })
 }
 
-/// The collection as the backup has it, and revisions that go on behind the backup's.
-async fn make_collection(bus: &Bus, name: &Collection, backup: &Backup) -> anyhow::Result<()> {
+/// The collection as the backup has it, and revisions that go on behind the backup's. Gives the name of
+/// the logs that serve.
+async fn make_collection(
+    bus: &Bus,
+    name: &Collection,
+    backup: &Backup,
+) -> anyhow::Result<Collection> {
     let CollectionRecord { shards, model, fields, .. } = &backup.contents.collection;
     let collections = Collections::open(bus).await?;
     match collections.get(name).await {
@@ -177,7 +182,7 @@ async fn make_collection(bus: &Bus, name: &Collection, backup: &Backup) -> anyho
     }
     let record = collections.declare(name, fields).await?;
     ensure!(record.shards == *shards, "somebody made `{name}` with {} shards", record.shards);
-    Ok(())
+    Ok(record.generation().clone())
 }
 
 /// # Errors
@@ -190,7 +195,7 @@ fn check_same(held: &CollectionRecord, backup: &CollectionRecord) -> anyhow::Res
         held.shards,
         backup.shards
     );
-    if let (Some(held), Some(backup)) = (&held.model, &backup.model) {
+    if let (Some(held), Some(backup)) = (held.serving_model(), &backup.model) {
         ensure!(
             held == backup,
             "there is a collection `{name}` of the model {held}, and the backup's is {backup}: restore it --as another"
@@ -232,10 +237,10 @@ async fn put_all<'a>(
     Ok((reading.await.context("the reader died")??, taken))
 }
 
-async fn put_part(bus: &Bus, name: &Collection, entry: Entry) -> anyhow::Result<bool> {
+async fn put_part(bus: &Bus, log: &Collection, entry: Entry) -> anyhow::Result<bool> {
     match entry.kind {
         Kind::Part(shard, image, part) => {
-            Ok(bus.restore_part(name, image, (shard, part), entry.bytes).await?)
+            Ok(bus.restore_part(log, image, (shard, part), entry.bytes).await?)
         }
         Kind::Picture(_) => Ok(false),
     }

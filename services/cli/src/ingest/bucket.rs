@@ -99,7 +99,7 @@ impl Bucket {
             .with_http_connector(Connector { max_bytes: args.max_bytes })
             .build()
             .with_context(|| format!("cannot reach {url} by what the AWS_ variables say"))?;
-        let Gallery { bus, collection } = feed.gallery();
+        let Gallery { bus, collection, .. } = feed.gallery();
         let marks = Marks::open(bus, &collection.name, &format!("{} {bucket}", endpoint())).await?;
         let held = marks.all().await?.into_iter().filter(|mark| is_below(&folder, &mark.key));
         let known = held.map(|FeedMark { key, state, image }| {

@@ -88,8 +88,7 @@ impl Feed {
     /// # Errors
     /// The deletion is not taken, or no store hears of it.
     pub(crate) async fn forget(&self, image: ImageId) -> anyhow::Result<()> {
-        let Gallery { bus, collection } = self.gallery();
-        delete::forget(bus, collection, image).await?;
+        delete::forget(self.gallery(), image).await?;
         self.lane(image).lock().await.remove(&image);
         Ok(())
     }

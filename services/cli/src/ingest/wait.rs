@@ -142,7 +142,7 @@ impl Wait {
         if about.collection != *collection || revision != Some(pending.revision) {
             return;
         }
-        if letter.subject == subjects::ENCODE_IMAGE {
+        if subjects::is_encode_image(&letter.subject) {
             (pending.image, pending.captions) = (None, None);
             self.failures.insert(pending.source.clone(), letter.reason.clone());
         } else {

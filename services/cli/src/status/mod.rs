@@ -38,6 +38,8 @@ struct Status {
 struct Gallery {
     name: Collection,
     model: Option<ModelId>,
+    /// Those of generations that do not serve.
+    other_models: Vec<ModelId>,
     /// What searches can filter by.
     fields: FieldKinds,
     shards: u16,
@@ -78,8 +80,9 @@ fn interval(written: &str) -> anyhow::Result<f64> {
 
 async fn collect(bus: &Bus) -> anyhow::Result<Status> {
     let mut collections = Vec::new();
-    for record in Collections::open(bus).await?.list().await? {
-        collections.push(gallery(bus, record).await);
+    let records = Collections::open(bus).await?.records().await?;
+    for record in records.iter().filter(|record| record.of.is_none()) {
+        collections.push(gallery(bus, record.clone(), record.other_models(&records)).await);
     }
     let queues = queues(bus).await?.into_iter();
     let backlog = queues.map(|queue| (queue.name, queue.backlog)).collect();
@@ -88,11 +91,12 @@ async fn collect(bus: &Bus) -> anyhow::Result<Status> {
     Ok(Status { collections, backlog, workers, dead_letters })
 }
 
-async fn gallery(bus: &Bus, record: CollectionRecord) -> Gallery {
+async fn gallery(bus: &Bus, record: CollectionRecord, other_models: Vec<ModelId>) -> Gallery {
     let totals = weimocir_client::Gallery::new(bus, record.clone()).totals().await;
-    let CollectionRecord { name, shards, model, fields } = record;
+    let model = record.serving_model().cloned();
+    let CollectionRecord { name, shards, fields, .. } = record;
     let Totals { images, captioned, missing_shards } = totals;
-    Gallery { name, model, fields, shards, images, captioned, missing_shards }
+    Gallery { name, model, other_models, fields, shards, images, captioned, missing_shards }
 }
 
 fn show(status: &Status) {
@@ -105,6 +109,9 @@ fn show(status: &Status) {
             "collection {}: {} images, {} with captions, {} shard(s), {model}",
             gallery.name, gallery.images, gallery.captioned, gallery.shards
         ));
+        for model in &gallery.other_models {
+            say(format_args!("  a generation that does not serve: {model}"));
+        }
         if !gallery.fields.is_empty() {
             say(format_args!("  fields: {}", gallery.fields));
         }

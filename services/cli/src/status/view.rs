@@ -166,6 +166,7 @@ mod tests {
         let gallery = Gallery {
             name: "garments".parse().unwrap(),
             model: Some(ModelId::new("bundled")),
+            other_models: vec![],
             fields: Default::default(),
             shards: 2,
             images,
