@@ -62,7 +62,13 @@ async fn the_whole_pipeline_works_with_a_key_for_each_role() -> anyhow::Result<(
         let by_caption = [&search[..], &["--text-reference", "caption"]].concat();
         pipeline.weimocir_as(role, &by_caption).await?.json()?;
     }
+    let _other = pipeline.start(Kind::Encode, &["--model", "simulated:5ms,8"])?;
+    pipeline.until_alive(Kind::Encode, 2).await?;
+    let reindex = ["reindex", "--model", "simulated:5ms,8", "--json"];
+    assert_ne!(client(&reindex).await?.code, 0, "a client changed a model");
+    assert_eq!(pipeline.weimocir(&reindex).await?.json()?["images"], good);
     let answer = client(&search).await?.json()?;
+    assert_eq!(answer["model"], "simulated", "{answer}");
     let id = answer["candidates"][0]["image"].as_str().unwrap_or_default().to_owned();
     client(&["get", &id, "--json"]).await?.json()?;
     let (gateway, _) = pipeline.start_gateway(&[]).await?;

@@ -16,6 +16,7 @@ mod models;
 mod nats_server;
 mod plan;
 mod provision;
+mod reindex;
 mod search;
 mod sheet;
 mod status;
@@ -86,6 +87,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Bring a gallery back from such a file, into this server or a new one
     Restore(backup::RestoreArgs),
+    /// Change a gallery's model while everything goes on, and back
+    Reindex(reindex::ReindexArgs),
     /// Say what a gallery of some size needs, without NATS
     Plan(plan::PlanArgs),
     /// Make the streams, queues and a gallery, where workers may not make them themselves
@@ -127,6 +130,7 @@ fn run(command: Command, shared: Shared) -> BoxFuture<'static, anyhow::Result<Do
         Command::Dead(command) => dead::run(command, shared).boxed(),
         Command::Backup(args) => backup::run(args, shared).boxed(),
         Command::Restore(args) => backup::restore(args, shared).boxed(),
+        Command::Reindex(args) => reindex::run(args, shared).boxed(),
         Command::Plan(args) => ready(plan::run(&args, &shared)).boxed(),
         Command::Provision(args) => provision::run(args, shared).boxed(),
         Command::Demo(args) => demo::run(*args, shared).boxed(),

@@ -1,0 +1,375 @@
+//! Has a generation hold what another one says: its logs are followed, and every part that is missing is
+//! submitted again, at its own revision, for the other model to encode. Both generations so end at the same
+//! words, in whatever order those come.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use anyhow::ensure;
+use futures::{
+    FutureExt, StreamExt, TryStreamExt,
+    future::{BoxFuture, join_all},
+    stream,
+};
+use tokio::time::{Instant, sleep};
+use weimocir_domain::{Collection, ImageId, ModelId, Revision, Shard};
+use weimocir_runtime::{Bus, BusError, DeadLetter, DeadLetters, LogEntry, ShardLog, SubmitError};
+use weimocir_wire::{
+    Encoding, Message, WireError, decode, peek,
+    query::ImageState,
+    subjects::{self, Part},
+    vectors::{CaptionsPart, CollectionRecord, ImagePart, Tombstone},
+    work::{EncodeCaptions, EncodeInLane},
+};
+
+use crate::backup::read_entries;
+
+/// Parts on their way through the encoder's queue.
+// because: they keep any number of workers busy, and leave the queue to what is submitted meanwhile
+const WINDOW: usize = 2_000;
+/// Entries of a log taken at once, and submissions that the server is to acknowledge at the same time.
+const AT_ONCE: usize = 500;
+const SUBMISSIONS: usize = 64;
+/// How often the dead letters are looked through.
+const LETTERS: Duration = Duration::from_secs(1);
+/// After so long without progress the user is told.
+pub(super) const STALL: Duration = Duration::from_secs(10);
+
+/// One generation's way to another.
+pub(super) struct Mirror<'a> {
+    collection: Collection,
+    target: Target<'a>,
+    sources: Vec<ShardLog>,
+    targets: Vec<ShardLog>,
+    letters: DeadLetters,
+    read_letters: u64,
+    next_letters: Instant,
+    /// What the target's logs hold.
+    held: HashMap<ImageId, ImageState>,
+    /// What was submitted and has not come.
+    open: HashMap<(ImageId, Part), Revision>,
+    pub(super) images: u64,
+    pub(super) captioned: u64,
+    pub(super) given_up: HashSet<ImageId>,
+    /// Messages that are no parts.
+    pub(super) left_out: u64,
+}
+
+/// The generation that is to hold what the other says.
+struct Target<'a> {
+    bus: &'a Bus,
+    name: Collection,
+    model: ModelId,
+}
+
+/// What a work message of a lane is about.
+#[derive(Debug, serde::Deserialize)]
+struct About {
+    image: ImageId,
+    revision: Revision,
+    #[serde(default)]
+    generation: Option<Collection>,
+}
+
+/// A part that the target has to get.
+enum Work {
+    Image(EncodeInLane),
+    Captions(EncodeCaptions),
+    Deletion { shard: Shard, image: ImageId, payload: Vec<u8> },
+}
+
+impl<'a> Mirror<'a> {
+    /// Reads what the target has already.
+    pub(super) async fn open(
+        bus: &'a Bus,
+        collection: &CollectionRecord,
+        from: &Collection,
+        (target, model): (&Collection, &ModelId),
+    ) -> anyhow::Result<Self> {
+        let letters = DeadLetters::open(bus).await?;
+        let mut mirror = Self {
+            collection: collection.name.clone(),
+            target: Target { bus, name: target.clone(), model: model.clone() },
+            sources: logs(bus, from, collection.shards).await?,
+            targets: logs(bus, target, collection.shards).await?,
+            read_letters: letters.last_number().await?,
+            letters,
+            next_letters: Instant::now() + LETTERS,
+            held: HashMap::new(),
+            open: HashMap::new(),
+            images: 0,
+            captioned: 0,
+            given_up: HashSet::new(),
+            left_out: 0,
+        };
+        mirror.look().await?;
+        Ok(mirror)
+    }
+
+    /// Reads the target's logs to their end.
+    async fn look(&mut self) -> anyhow::Result<()> {
+        for shard in 0..self.targets.len() {
+            compare(&mut self.targets[shard]);
+            while let Some(entries) = read_entries(&mut self.targets[shard]).await? {
+                self.note(entries).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Until the target has, or has given up, all that the source said when this began, and what it said
+    /// until its end was seen. `told` hears of every step.
+    pub(super) async fn catch_up(&mut self, told: impl Fn(&Self)) -> anyhow::Result<()> {
+        loop {
+            let mut is_new = false;
+            for shard in 0..self.sources.len() {
+                compare(&mut self.sources[shard]);
+                while let Some(entries) = read_entries(&mut self.sources[shard]).await? {
+                    is_new |= self.submit(entries).await?;
+                    told(self);
+                    while self.open.len() + AT_ONCE > WINDOW {
+                        self.hear(&told).await?;
+                    }
+                }
+            }
+            while !self.open.is_empty() {
+                self.hear(&told).await?;
+            }
+            self.look().await?;
+            told(self);
+            if !is_new {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Submits what the target lacks, and says whether that was anything.
+    async fn submit(&mut self, entries: Vec<LogEntry>) -> anyhow::Result<bool> {
+        let mut missing = Vec::new();
+        for entry in entries {
+            match self.missing(&entry) {
+                Ok(part) => missing.extend(part),
+                Err(error @ WireError::Version { .. }) => {
+                    return Err(anyhow::Error::new(error)
+                        .context("use a `weimocir` of the workers' version"));
+                }
+                Err(error) => {
+                    tracing::warn!(entry.sequence, entry.subject, %error, "left out");
+                    self.left_out += 1;
+                }
+            }
+        }
+        let is_any = !missing.is_empty();
+        let submitting = missing.into_iter().map(|work| self.target.submit(work).boxed());
+        let submitting = stream::iter(submitting.collect::<Vec<_>>());
+        let submitted: Vec<_> = submitting.buffer_unordered(SUBMISSIONS).try_collect().await?;
+        self.open.extend(submitted.into_iter().flatten());
+        Ok(is_any)
+    }
+
+    fn missing(&self, entry: &LogEntry) -> Result<Option<Work>, WireError> {
+        let Some((_, shard, image, part)) = subjects::read_vectors(&entry.subject) else {
+            return Ok(None);
+        };
+        let (collection, generation) = (self.collection.clone(), Some(self.target.name.clone()));
+        Ok(match part {
+            Part::Image => {
+                let ImagePart { revision, source, metadata, .. } = read(entry)?;
+                let work =
+                    EncodeInLane { collection, generation, image, revision, source, metadata };
+                (!self.has(image, part, revision)).then_some(Work::Image(work))
+            }
+            Part::Captions => {
+                let CaptionsPart { revision, captions, .. } = read(entry)?;
+                let captions = captions.into_iter().map(|caption| caption.text).collect();
+                let work = EncodeCaptions { collection, generation, image, revision, captions };
+                (!self.has(image, part, revision)).then_some(Work::Captions(work))
+            }
+            Part::Tombstone => {
+                let Tombstone { revision, .. } = read(entry)?;
+                let payload = entry.payload.clone();
+                (!self.has(image, part, revision)).then_some(Work::Deletion {
+                    shard,
+                    image,
+                    payload,
+                })
+            }
+        })
+    }
+
+    /// Whether the target has as new a word.
+    fn has(&self, image: ImageId, part: Part, revision: Revision) -> bool {
+        let held = self.held.get(&image).copied().unwrap_or_default();
+        let same = match part {
+            Part::Image => held.image,
+            Part::Captions => held.captions,
+            Part::Tombstone => None,
+        };
+        same.max(held.tombstone) >= Some(revision)
+    }
+
+    /// Waits a moment for news of the target.
+    async fn hear(&mut self, told: &impl Fn(&Self)) -> anyhow::Result<()> {
+        let since = Instant::now();
+        let before = self.open.len();
+        while self.open.len() == before {
+            let news = join_all(self.targets.iter_mut().map(|log| log.next_entries(AT_ONCE))).await;
+            for entries in news {
+                match entries {
+                    Ok(entries) => self.note(entries).await?,
+                    Err(error) => {
+                        tracing::warn!(%error, "the log cannot be read; trying again");
+                        sleep(Duration::from_millis(500)).await;
+                    }
+                }
+            }
+            if Instant::now() > self.next_letters {
+                self.next_letters = Instant::now() + LETTERS;
+                for letter in self.letters.after(self.read_letters).await? {
+                    self.read_letters = letter.number;
+                    self.bury(&letter);
+                }
+            }
+            told(self);
+            if since.elapsed() > STALL {
+                tracing::warn!(waiting = before, model = %self.target.model,
+                    "still waiting for the encode workers; `weimocir status` shows whether they run");
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what came into the target's logs.
+    async fn note(&mut self, entries: Vec<LogEntry>) -> Result<(), BusError> {
+        for entry in entries {
+            let Some((_, shard, image, part)) = subjects::read_vectors(&entry.subject) else {
+                continue;
+            };
+            let Some(About { revision, .. }) = peek(&entry.payload) else { continue };
+            if self.open.get(&(image, part)).is_some_and(|awaited| *awaited <= revision) {
+                self.open.remove(&(image, part));
+            }
+            let state = self.held.entry(image).or_default();
+            let before = *state;
+            match before.advance(part, revision) {
+                Some(after) => *state = after,
+                // because: it was deleted while it was on its way
+                None => {
+                    let deleted = before.tombstone.unwrap_or_default();
+                    self.target.bus.purge_image(&self.target.name, shard, image, deleted).await?;
+                }
+            }
+            let after = *state;
+            count(&mut self.images, before.image, after.image);
+            count(&mut self.captioned, before.captions, after.captions);
+        }
+        Ok(())
+    }
+
+    /// What is a dead letter does not come.
+    fn bury(&mut self, letter: &DeadLetter) {
+        let Some(About { image, revision, generation }) = peek(&letter.payload) else { return };
+        if generation.as_ref() != Some(&self.target.name) {
+            return;
+        }
+        let is_image = subjects::is_encode_image(&letter.subject);
+        let part = if is_image { Part::Image } else { Part::Captions };
+        if self.open.get(&(image, part)) == Some(&revision) {
+            self.open.remove(&(image, part));
+            self.given_up.insert(image);
+        }
+    }
+
+    /// Waits until the target's stores have what its logs have.
+    ///
+    /// # Errors
+    /// They do not come as far.
+    pub(super) fn until_stored(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        self.target.until_stored(self.sources.len() as u16, self.images).boxed()
+    }
+}
+
+impl Target<'_> {
+    async fn until_stored(&self, shards: u16, images: u64) -> anyhow::Result<()> {
+        let (mut most, mut since) = (0, Instant::now());
+        loop {
+            let target = CollectionRecord::new(self.name.clone(), shards);
+            let totals = weimocir_client::Gallery::new(self.bus, target).totals().await;
+            if totals.missing_shards.is_empty() && totals.images >= images {
+                return Ok(());
+            }
+            if totals.images > most {
+                (most, since) = (totals.images, Instant::now());
+            }
+            ensure!(
+                since.elapsed() < 3 * STALL,
+                "the stores have {} of {} images of `{}`, and none of shards {:?}; nothing was changed",
+                totals.images,
+                images,
+                self.name,
+                totals.missing_shards
+            );
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Says what is to come of it.
+    async fn submit(&self, work: Work) -> Result<Option<((ImageId, Part), Revision)>, SubmitError> {
+        match work {
+            Work::Image(work) => {
+                self.put_in_lane(subjects::ENCODE_IMAGE, &work).await?;
+                Ok(Some(((work.image, Part::Image), work.revision)))
+            }
+            Work::Captions(work) => {
+                self.put_in_lane(subjects::ENCODE_CAPTIONS, &work).await?;
+                Ok(Some(((work.image, Part::Captions), work.revision)))
+            }
+            Work::Deletion { shard, image, payload } => {
+                let place = (shard, Part::Tombstone);
+                self.bus.restore_part(&self.name, image, place, payload.into()).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn put_in_lane<T: Message>(&self, subject: &str, work: &T) -> Result<(), SubmitError> {
+        let subject = subjects::in_lane(subject, &self.model);
+        loop {
+            match self.bus.submit(&subject, work).await {
+                Err(SubmitError::Full { .. }) => {
+                    tracing::warn!("the queue is full; waiting for the workers");
+                }
+                submitted => return submitted.map(drop),
+            }
+        }
+    }
+}
+
+/// Has the reader's place compared with the end that the log has now.
+fn compare(log: &mut ShardLog) {
+    let place = log.position();
+    log.follow_after(place);
+}
+
+fn count(number: &mut u64, before: Option<Revision>, after: Option<Revision>) {
+    match (before, after) {
+        (None, Some(_)) => *number += 1,
+        (Some(_), None) => *number -= 1,
+        _ => {}
+    }
+}
+
+async fn logs(bus: &Bus, name: &Collection, shards: u16) -> Result<Vec<ShardLog>, BusError> {
+    let mut logs = Vec::with_capacity(usize::from(shards));
+    for shard in 0..shards {
+        logs.push(ShardLog::open(bus, name, Shard(shard)).await?);
+    }
+    Ok(logs)
+}
+
+fn read<T: Message>(entry: &LogEntry) -> Result<T, WireError> {
+    decode(&entry.payload, Encoding::MessagePack)
+}

@@ -1,0 +1,309 @@
+//! `weimocir reindex`: a collection's images by another model, beside those that serve, and then in their
+//! place. `mirror` has one generation follow the other; what is done is in the logs and in the collection's
+//! record, so that a run that was killed is simply run again.
+
+mod mirror;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use indicatif::ProgressBar;
+use serde::Serialize;
+use tokio::time::sleep;
+use weimocir_client::Gallery;
+use weimocir_domain::{Collection, LongText, ModelId};
+use weimocir_models::ModelSource;
+use weimocir_runtime::{Bus, Collections, LATELY, Pull, WorkerInfo};
+use weimocir_wire::{
+    names::ENCODE_SERVICE,
+    query::{EncodeQuery, EncodedQuery},
+    search::{Refusal, RefusalCode},
+    subjects,
+    vectors::CollectionRecord,
+};
+
+use crate::{Done, PATIENCE, Shared, ingest::bar, say, say_json};
+use mirror::{Mirror, STALL};
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct ReindexArgs {
+    /// Model to change to: what an encode worker was started with, or its id. The former one goes back
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Wait for an encode worker with that model
+    #[arg(long, requires = "model")]
+    wait: bool,
+    /// Delete what does not serve: there is no way back from then on, but to encode anew
+    #[arg(long, conflicts_with_all = ["model", "wait"])]
+    drop_old: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Reindexed {
+    collection: Collection,
+    model: ModelId,
+    former: ModelId,
+    images: u64,
+    captioned: u64,
+    /// Images of which a part became a dead letter.
+    given_up: usize,
+    /// Messages of the logs that are no parts.
+    left_out: u64,
+    seconds: f64,
+}
+
+pub(crate) async fn run(args: ReindexArgs, shared: Shared) -> anyhow::Result<Done> {
+    let bus = shared.connect().await?;
+    let collections = Collections::open(&bus).await?;
+    let record = collections.get(&shared.collection).await?;
+    let run = Run { bus, collections, name: record.name.clone(), show: !shared.json };
+    match args.model {
+        Some(asked) => {
+            let reindexed = run.change(record, &asked, args.wait).await?;
+            tell(&reindexed, shared.json)
+        }
+        None => run.drop_old(record, shared.json).await,
+    }
+}
+
+struct Run {
+    bus: Bus,
+    collections: Collections,
+    name: Collection,
+    show: bool,
+}
+
+impl Run {
+    async fn change(
+        &self,
+        record: CollectionRecord,
+        asked: &str,
+        wait: bool,
+    ) -> anyhow::Result<Reindexed> {
+        let began = Instant::now();
+        let Some(former) = record.serving_model().cloned() else {
+            bail!("`{}` has no images yet: ingest with an encode worker of that model", self.name);
+        };
+        let model = self.alive(asked, wait).await?;
+        self.bus.provision().await?;
+        for model in [&former, &model] {
+            self.bus.provision_queues(&weimocir_encode::lane(model, 1, ACK_WAIT)).await?;
+        }
+        if former != model {
+            let target = self.collections.ensure_generation(&self.name, &model).await?.name;
+            let from = record.generation().clone();
+            let mut mirror = Mirror::open(&self.bus, &record, &from, (&target, &model)).await?;
+            let images = Gallery::new(&self.bus, record.clone()).totals().await.images;
+            let bar = bar("images", images, self.show);
+            // because: what was there before says nothing of the rate
+            show(&bar, &mirror);
+            bar.reset_eta();
+            mirror.catch_up(|mirror| show(&bar, mirror)).await?;
+            bar.abandon();
+            mirror.until_stored().await?;
+            self.answers(&model).await?;
+            self.collections.serve(&self.name, &from, (&target, &model)).await?;
+            return self.finish(mirror, (&former, &model), began).await;
+        }
+        let Some(serving) = &record.serving else {
+            bail!("`{}` is of {model} already, and always was", self.name);
+        };
+        let from = self.collections.record(&serving.from).await?;
+        if from.dropped {
+            bail!("`{}` is of {model} already, and nothing else is left", self.name);
+        }
+        let former = from.model.context("the former generation has no model")?;
+        let target = (&serving.generation, &model);
+        let mirror = Mirror::open(&self.bus, &record, &from.name, target).await?;
+        self.finish(mirror, (&former, &model), began).await
+    }
+
+    /// Brings over what was in workers' hands when the generation changed.
+    async fn finish(
+        &self,
+        mut mirror: Mirror<'_>,
+        (former, model): (&ModelId, &ModelId),
+        began: Instant,
+    ) -> anyhow::Result<Reindexed> {
+        let bar = bar("images", mirror.images, self.show);
+        self.until_settled(former, &bar).await?;
+        mirror.catch_up(|mirror| show(&bar, mirror)).await?;
+        bar.abandon();
+        Ok(Reindexed {
+            collection: self.name.clone(),
+            model: model.clone(),
+            former: former.clone(),
+            images: mirror.images,
+            captioned: mirror.captioned,
+            given_up: mirror.given_up.len(),
+            left_out: mirror.left_out,
+            seconds: began.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Waits until every delivery is settled that may have been meant for the former generation.
+    async fn until_settled(&self, former: &ModelId, bar: &ProgressBar) -> anyhow::Result<()> {
+        // because: workers know for as long what served before; twice, as clocks differ
+        sleep(2 * LATELY).await;
+        let [images, captions] = weimocir_encode::queues(1, ACK_WAIT);
+        let [lane_of_images, lane_of_captions] = weimocir_encode::lane(former, 1, ACK_WAIT);
+        let deletions = weimocir_store::deletions();
+        for queue in [images, captions, lane_of_images, lane_of_captions, deletions] {
+            let Pull { stream, durable, .. } = queue;
+            let handed_out = self.bus.handed_out(stream, &durable).await?;
+            let mut since = Instant::now();
+            while !self.bus.is_settled(stream, &durable, handed_out).await? {
+                bar.set_message(format!(", waiting for what `{durable}` has at hand"));
+                if since.elapsed() > STALL {
+                    tracing::warn!(durable, stream, "workers still have deliveries from before");
+                    since = Instant::now();
+                }
+                sleep(Duration::from_millis(200)).await;
+            }
+        }
+        bar.set_message("");
+        Ok(())
+    }
+
+    /// The model that is asked for, if an encode worker has it.
+    async fn alive(&self, asked: &str, wait: bool) -> anyhow::Result<ModelId> {
+        loop {
+            let workers = self.bus.workers().await?;
+            let fact = |worker: &WorkerInfo, name| worker.facts.get(name).cloned();
+            let encoders = workers.iter().filter(|worker| worker.name == ENCODE_SERVICE);
+            let mut models: Vec<(String, Option<String>)> = encoders
+                .filter_map(|worker| Some((fact(worker, "model")?, fact(worker, "source"))))
+                .collect();
+            models.sort();
+            models.dedup();
+            let is_asked = |(model, source): &&(String, Option<String>)| {
+                model == asked || source.as_deref().is_some_and(|source| is_same(source, asked))
+            };
+            match models.iter().filter(is_asked).collect::<Vec<_>>().as_slice() {
+                [(model, _)] => return Ok(ModelId::new(model.as_str())),
+                [] if wait => sleep(Duration::from_secs(1)).await,
+                [] => return Err(nobody(asked, &models).into()),
+                several => {
+                    let ids: Vec<&str> = several.iter().map(|(model, _)| model.as_str()).collect();
+                    bail!("encode workers of `{asked}` differ; name one: {}", ids.join(", "));
+                }
+            }
+        }
+    }
+
+    /// # Errors
+    /// No query could be encoded by the model.
+    async fn answers(&self, model: &ModelId) -> anyhow::Result<()> {
+        let lane = subjects::in_lane(subjects::ENCODE_QUERY, model);
+        let (texts, long_text) = (vec!["a picture".to_owned()], LongText::Truncate);
+        let question = EncodeQuery { image: None, texts, captions: vec![], long_text };
+        let answer: Result<EncodedQuery, Refusal> = self.bus.ask(&lane, &question, PATIENCE).await;
+        answer.map(drop).context("no encode worker answers queries; nothing was changed")
+    }
+
+    async fn drop_old(&self, record: CollectionRecord, json: bool) -> anyhow::Result<Done> {
+        if let Some(serving) = &record.serving {
+            let from = self.collections.record(&serving.from).await?;
+            if let (false, Some(former)) = (from.dropped, &from.model) {
+                // because: a run that was killed may have left something to bring over
+                let target = (&serving.generation, &serving.model);
+                let mirror = Mirror::open(&self.bus, &record, &from.name, target).await?;
+                let models = (former, &serving.model);
+                self.finish(mirror, models, Instant::now()).await?;
+            }
+        }
+        let mut dropped = Vec::new();
+        for generation in self.collections.generations(&self.name).await? {
+            let is_idle = generation.name != *record.generation() && !generation.dropped;
+            if let (true, Some(model)) = (is_idle, generation.model) {
+                self.collections.drop_logs(&generation.name).await?;
+                dropped.push(model);
+            }
+        }
+        if json {
+            say_json(&serde_json::json!({ "collection": self.name, "dropped": dropped }))?;
+        } else if dropped.is_empty() {
+            say(format_args!("{}: there is nothing that does not serve", self.name));
+        }
+        if !json {
+            dropped.iter().for_each(|model| say(format_args!("{}: dropped {model}", self.name)));
+        }
+        Ok(Done::Fully)
+    }
+}
+
+/// How long a queue's deliveries may be silent, where this makes it.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+
+fn show(bar: &ProgressBar, mirror: &Mirror<'_>) {
+    bar.set_length(bar.length().unwrap_or_default().max(mirror.images));
+    bar.set_position(mirror.images);
+}
+
+/// Whether a worker that was started with `source` has the model that is asked for.
+fn is_same(source: &str, asked: &str) -> bool {
+    source == asked || ModelSource::parse(asked).is_ok_and(|model| model.to_string() == source)
+}
+
+fn nobody(asked: &str, alive: &[(String, Option<String>)]) -> Refusal {
+    let there = match alive {
+        [] => "none is alive".to_owned(),
+        models => {
+            let ids: Vec<&str> = models.iter().map(|(model, _)| model.as_str()).collect();
+            format!("there are: {}", ids.join(", "))
+        }
+    };
+    let message = format!(
+        "no encode worker with the model `{asked}` is alive ({there}). Start one beside the others: `weimocir-encode --model {asked}`"
+    );
+    Refusal::new(RefusalCode::Unavailable, message)
+}
+
+fn tell(reindexed: &Reindexed, json: bool) -> anyhow::Result<Done> {
+    let Reindexed { collection, model, former, images, captioned, given_up, left_out, seconds } =
+        reindexed;
+    if json {
+        say_json(reindexed)?;
+    } else {
+        say(format_args!("{collection} is of {model} now, after {seconds:.1} s"));
+        say(format_args!("{images} images, {captioned} with captions"));
+        if *given_up > 0 {
+            say(format_args!("{given_up} images lack a part: see `weimocir dead list`"));
+        }
+        if *left_out > 0 {
+            say(format_args!("{left_out} messages of the logs are no parts, and were left out"));
+        }
+        let reindex = format!("weimocir reindex --collection {collection}");
+        say(format_args!("back: {reindex} --model {former}"));
+        say(format_args!("for good: {reindex} --drop-old"));
+    }
+    Ok(if *given_up == 0 && *left_out == 0 { Done::Fully } else { Done::Partly })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_known_by_what_it_was_started_with() {
+        for (source, asked, expected) in [
+            ("bundled", "bundled", true),
+            ("laion/x@main", "laion/x", true),
+            ("laion/x@main", "laion/x@main", true),
+            ("laion/x@v2", "laion/x", false),
+            ("/models/mine", "/models/mine", true),
+            ("bundled", "", false),
+        ] {
+            assert_eq!(is_same(source, asked), expected, "{source} {asked}");
+        }
+    }
+
+    #[test]
+    fn who_has_no_worker_is_told_how_to_start_one() {
+        let told = nobody("laion/x", &[("bundled-clip:1".into(), Some("bundled".into()))]);
+        let expected = "no encode worker with the model `laion/x` is alive (there are: bundled-clip:1). Start one beside the others: `weimocir-encode --model laion/x`";
+        assert_eq!(told.message, expected);
+        assert!(nobody("x", &[]).message.contains("none is alive"));
+    }
+}

@@ -1,0 +1,373 @@
+//! A collection's model is changed while people search, submit and delete, and back again.
+
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{
+    process::Command,
+    task::{JoinHandle, JoinSet},
+    time::{MissedTickBehavior, interval},
+};
+use weimocir_catalogue::Split;
+use weimocir_domain::{Collection, ImageId, ModelId, Revision, Shard};
+use weimocir_runtime::{Bus, CancellationToken, Collections, DeadLetters, ShardLog};
+use weimocir_tests::{Kind, Outcome, Pipeline, Worker, program, render, tiny, until};
+use weimocir_wire::{
+    Encoding, decode,
+    search::{Refusal, SearchAnswer, SearchRequest},
+    subjects::{self, Part},
+    vectors::{CaptionsPart, ImagePart, Tombstone},
+};
+
+/// Slow enough for everything else to happen meanwhile, one picture at a time, and fit for any searches.
+const SLOW: &str = "simulated:250ms,64";
+const QUICK: &str = "simulated:10ms,8";
+const SHARDS: u16 = 2;
+const PICTURES: usize = 24;
+/// Between two searches.
+const PACE: Duration = Duration::from_millis(20);
+
+/// A collection of pictures with captions and metadata, and workers of two models.
+struct Stage {
+    pipeline: Pipeline,
+    bus: Bus,
+    _workers: Vec<Worker>,
+    ids: Vec<String>,
+}
+
+impl Stage {
+    async fn new(other: &str) -> anyhow::Result<Self> {
+        let (pipeline, mut workers) = Pipeline::complete().await?;
+        let folder = pipeline.folder().join("pictures");
+        let gallery = render(Split::Validation, PICTURES, 96, &folder)?;
+        let facts = gallery.pictures.iter().zip(0..);
+        let facts = facts.map(|(picture, n)| (picture.name.clone(), json!({ "price": n })));
+        let metadata = pipeline.folder().join("metadata.json");
+        std::fs::write(&metadata, Value::Object(facts.collect()).to_string())?;
+        let [folder, metadata] = [folder, metadata].map(|path| path.display().to_string());
+        let args = ["ingest", &folder, "--metadata", &metadata, "--field", "price:integer"];
+        let args = [&args[..], &["--shards", "2", "--wait", "--json"]].concat();
+        pipeline.weimocir(&args).await?.json()?;
+        let bus = pipeline.bus().await?;
+        let in_flight = if other == SLOW { "1" } else { "128" };
+        let args = ["--model", other, "--encode-in-flight", in_flight];
+        workers.push(pipeline.start(Kind::Encode, &args)?);
+        pipeline.until_alive(Kind::Encode, 2).await?;
+        let mut files: Vec<_> = std::fs::read_dir(&folder)?.collect::<Result<_, _>>()?;
+        files.retain(|file| file.path().extension().is_some_and(|end| end == "png"));
+        let ids =
+            files.iter().map(|file| Ok(ImageId::of(&std::fs::read(file.path())?).to_string()));
+        let ids = ids.collect::<anyhow::Result<_>>()?;
+        Ok(Self { pipeline, bus, _workers: workers, ids })
+    }
+
+    async fn reindex(&self, args: &[&str]) -> anyhow::Result<Outcome> {
+        self.pipeline.weimocir(&[&["reindex", "--json"], args].concat()).await
+    }
+
+    /// Begins a reindex that can be killed.
+    fn begin(&self, model: &str) -> anyhow::Result<tokio::process::Child> {
+        let mut command = Command::new(program("weimocir")?);
+        command.args(["reindex", "--json", "--model", model]);
+        command.env("WEIMOCIR_NATS", self.pipeline.url()).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        Ok(command.spawn()?)
+    }
+
+    async fn words(&self, name: &Collection) -> anyhow::Result<Words> {
+        let mut words = Words::default();
+        for shard in 0..SHARDS {
+            let mut log = ShardLog::open(&self.bus, name, Shard(shard)).await?;
+            while log.is_behind().await? {
+                for entry in log.next_entries(500).await? {
+                    words.read(&entry.subject, &entry.payload, entry.sequence)?;
+                }
+            }
+        }
+        Ok(words)
+    }
+
+    /// The name of the other model's generation.
+    fn other(&self) -> Collection {
+        Collection::default().generation(&ModelId::new("simulated"))
+    }
+
+    async fn serving(&self) -> anyhow::Result<Collection> {
+        let collections = Collections::open(&self.bus).await?;
+        Ok(collections.get(&Collection::default()).await?.generation().clone())
+    }
+
+    async fn search(&self) -> anyhow::Result<SearchAnswer> {
+        Ok(self.bus.ask(subjects::SEARCH, &request(), Duration::from_secs(6)).await?)
+    }
+
+    fn searching(&self, stop: &CancellationToken) -> JoinHandle<(Vec<String>, usize)> {
+        tokio::spawn(search(self.bus.clone(), stop.clone()))
+    }
+}
+
+/// What a generation's logs say, without the vectors.
+#[derive(Debug, Default, PartialEq)]
+struct Words {
+    images: BTreeMap<ImageId, (Revision, String, Value)>,
+    captions: BTreeMap<ImageId, (Revision, Vec<String>)>,
+    deletions: BTreeMap<ImageId, Revision>,
+    models: BTreeMap<String, usize>,
+    /// Where the logs have an image's part.
+    places: BTreeMap<ImageId, u64>,
+}
+
+impl Words {
+    fn read(&mut self, subject: &str, payload: &[u8], sequence: u64) -> anyhow::Result<()> {
+        match Part::of_subject(subject) {
+            Some(Part::Image) => {
+                let part: ImagePart = decode(payload, Encoding::MessagePack)?;
+                *self.models.entry(part.model.to_string()).or_default() += 1;
+                self.places.insert(part.image, sequence);
+                let word = (part.revision, part.source, Value::Object(part.metadata));
+                self.images.insert(part.image, word);
+            }
+            Some(Part::Captions) => {
+                let part: CaptionsPart = decode(payload, Encoding::MessagePack)?;
+                *self.models.entry(part.model.to_string()).or_default() += 1;
+                let texts = part.captions.into_iter().map(|caption| caption.text).collect();
+                self.captions.insert(part.image, (part.revision, texts));
+            }
+            _ => {
+                let part: Tombstone = decode(payload, Encoding::MessagePack)?;
+                self.deletions.insert(part.image, part.revision);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same words, of whatever model.
+    fn are(&self, other: &Self) -> bool {
+        (&self.images, &self.captions, &self.deletions)
+            == (&other.images, &other.captions, &other.deletions)
+    }
+}
+
+fn request() -> SearchRequest {
+    SearchRequest { modifier: Some("a red dress".into()), k: Some(3), ..SearchRequest::default() }
+}
+
+/// 50 searches a second until told to stop; those that failed, of all.
+async fn search(bus: Bus, stop: CancellationToken) -> (Vec<String>, usize) {
+    let mut clock = interval(PACE);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut searches: JoinSet<Result<SearchAnswer, Refusal>> = JoinSet::new();
+    while !stop.is_cancelled() {
+        clock.tick().await;
+        let bus = bus.clone();
+        searches.spawn(async move {
+            bus.ask(subjects::SEARCH, &request(), Duration::from_secs(6)).await
+        });
+    }
+    let (mut failed, mut all) = (Vec::new(), 0);
+    while let Some(search) = searches.join_next().await {
+        all += 1;
+        match search {
+            Ok(Ok(answer)) if !answer.partial && answer.candidates.len() == 3 => {}
+            Ok(Ok(answer)) => failed.push(format!("partial: {:?}", answer.missing_shards)),
+            Ok(Err(refusal)) => failed.push(refusal.to_string()),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    (failed, all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_changed_and_changed_back_while_everything_goes_on() -> anyhow::Result<()> {
+    let stage = Stage::new(SLOW).await?;
+    let (own, other) = (Collection::default(), stage.other());
+    let before = stage.search().await?;
+    let stop = CancellationToken::new();
+    let searching = stage.searching(&stop);
+    let meanwhile = async {
+        until("the first words", async || {
+            let collections = Collections::open(&stage.bus).await?;
+            Ok(collections.record(&stage.other()).await.is_ok()
+                && !stage.words(&stage.other()).await?.images.is_empty())
+        })
+        .await?;
+        let more = stage.pipeline.folder().join("more");
+        std::fs::create_dir(&more)?;
+        (0..4).try_for_each(|n| std::fs::write(more.join(format!("{n}.png")), tiny(n)))?;
+        let more = more.display().to_string();
+        stage.pipeline.weimocir(&["ingest", &more, "--wait", "--json"]).await?.json()?;
+        let delete = ["delete", &stage.ids[0], &stage.ids[1], "--json"];
+        stage.pipeline.weimocir(&delete).await?.json()?;
+        anyhow::ensure!(stage.serving().await? == own, "it was too quick for what came meanwhile");
+        Ok(())
+    };
+    let change = ["--model", SLOW];
+    let (outcome, meanwhile) = tokio::join!(stage.reindex(&change), meanwhile);
+    meanwhile?;
+    let told = outcome?.json()?;
+    let images = PICTURES + 4 - 2;
+    assert_eq!((&told["model"], &told["given_up"]), (&"simulated".into(), &0.into()), "{told}");
+    assert_eq!((&told["images"], &told["captioned"]), (&images.into(), &images.into()), "{told}");
+
+    let (old, new) = (stage.words(&own).await?, stage.words(&other).await?);
+    assert!(old.are(&new), "{old:?}\n{new:?}");
+    assert_eq!((new.images.len(), new.deletions.len()), (images, 2));
+    assert!(new.models.keys().eq(["simulated"]), "{:?}", new.models);
+    assert!(old.models.keys().all(|model| model.starts_with("bundled-clip")), "{:?}", old.models);
+    let answer = stage.search().await?;
+    assert_eq!((answer.model.as_str(), answer.images), ("simulated", images as u64));
+    assert_eq!(answer.collection, own);
+
+    // it is one collection still, and the gallery knows both models
+    let status = stage.pipeline.weimocir(&["status", "--json"]).await?.json()?;
+    let collections = status["collections"].as_array().cloned().unwrap_or_default();
+    assert_eq!((collections.len(), &collections[0]["model"]), (1, &"simulated".into()), "{status}");
+    assert_eq!(collections[0]["other_models"], json!([before.model]), "{status}");
+    assert_eq!(status["dead_letters"], 0, "{status}");
+
+    // what comes now is the new model's, and of the former one again after the way back
+    let late = stage.pipeline.folder().join("late");
+    std::fs::create_dir(&late)?;
+    std::fs::write(late.join("late.png"), tiny(99))?;
+    let late = late.display().to_string();
+    stage.pipeline.weimocir(&["ingest", &late, "--wait", "--json"]).await?.json()?;
+    stage.pipeline.weimocir(&["delete", &stage.ids[2], "--json"]).await?.json()?;
+    let record = stage.pipeline.weimocir(&["get", &stage.ids[3], "--json"]).await?.json()?;
+    assert_eq!((&record["model"], &record["collection"]), (&"simulated".into(), &"default".into()));
+    assert!(stage.words(&own).await?.are(&old), "the former generation has gone on");
+    stage.reindex(&["--model", before.model.as_str()]).await?.json()?;
+    stop.cancel();
+    let (failed, all) = searching.await?;
+    assert!(failed.is_empty(), "{} of {all} searches failed: {failed:?}", failed.len());
+    assert!(all > 100, "only {all} searches");
+
+    let (back, new) = (stage.words(&own).await?, stage.words(&other).await?);
+    assert!(back.are(&new), "{back:?}\n{new:?}");
+    assert_eq!((stage.serving().await?, stage.search().await?.model), (own, before.model));
+    // only what differed was encoded
+    let kept = old.places.iter().filter(|(image, _)| back.places.contains_key(image));
+    assert!(kept.clone().all(|(image, place)| back.places[image] == *place));
+    assert_eq!((kept.count(), back.places.len()), (images - 1, images));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_moment_it_goes_on_where_it_was() -> anyhow::Result<()> {
+    let stage = Stage::new(SLOW).await?;
+    let (own, other) = (Collection::default(), stage.other());
+    let stop = CancellationToken::new();
+    let searching = stage.searching(&stop);
+    for some in [1, 10] {
+        let mut killed = stage.begin(SLOW)?;
+        until("some words", async || {
+            let collections = Collections::open(&stage.bus).await?;
+            Ok(collections.record(&other).await.is_ok()
+                && stage.words(&other).await?.images.len() >= some)
+        })
+        .await?;
+        killed.kill().await?;
+        assert_eq!(stage.serving().await?, own, "it was too quick to be killed");
+    }
+    // once more in the moment of the change
+    let mut killed = stage.begin(SLOW)?;
+    until("the change", async || Ok(stage.serving().await? == other)).await?;
+    killed.kill().await?;
+    let told = stage.reindex(&["--model", SLOW]).await?.json()?;
+    assert_eq!(told["images"], PICTURES, "{told}");
+    stop.cancel();
+    let (failed, all) = searching.await?;
+    assert!(failed.is_empty(), "{} of {all} searches failed: {failed:?}", failed.len());
+    let (old, new) = (stage.words(&own).await?, stage.words(&other).await?);
+    assert!(old.are(&new), "{old:?}\n{new:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_serve_can_be_dropped_and_made_again() -> anyhow::Result<()> {
+    let stage = Stage::new(QUICK).await?;
+    let (own, other) = (Collection::default(), stage.other());
+    let nobody = stage.reindex(&["--model", "simulated:1ms,1"]).await?;
+    let why = "no encode worker with the model `simulated:1ms,1` is alive";
+    assert!(nobody.code == 5 && nobody.stderr.contains(why), "{nobody:?}");
+    assert!(nobody.stderr.contains("weimocir-encode --model simulated:1ms,1"), "{nobody:?}");
+    let bundled = stage.reindex(&["--model", "bundled"]).await?;
+    assert!(bundled.code == 1 && bundled.stderr.contains("already"), "{bundled:?}");
+
+    let before = stage.search().await?.model;
+    stage.reindex(&["--model", QUICK]).await?.json()?;
+    let disk = stage.pipeline.folder().join("store");
+    assert!(disk.join("default").is_dir() && disk.join(other.as_str()).is_dir());
+    let dropped = stage.reindex(&["--drop-old"]).await?.json()?;
+    assert_eq!(dropped["dropped"], json!([before]), "{dropped}");
+    assert!(ShardLog::open(&stage.bus, &own, Shard(0)).await.is_err(), "the log is there still");
+    until("the store to let go", async || Ok(!disk.join("default").exists())).await?;
+    assert_eq!(stage.search().await?.images, PICTURES as u64);
+    let status = stage.pipeline.weimocir(&["status", "--json"]).await?.json()?;
+    assert_eq!(status["collections"][0]["other_models"], json!([]), "{status}");
+    let nothing = stage.reindex(&["--drop-old"]).await?.json()?;
+    assert_eq!(nothing["dropped"], json!([]), "{nothing}");
+
+    let again = stage.reindex(&["--model", "bundled"]).await?.json()?;
+    assert_eq!(again["images"], PICTURES, "{again}");
+    let (old, new) = (stage.words(&other).await?, stage.words(&own).await?);
+    assert!(old.are(&new), "{old:?}\n{new:?}");
+    assert_eq!((stage.search().await?.model, stage.serving().await?), (before, own));
+    assert_eq!(DeadLetters::open(&stage.bus).await?.count().await?, 0);
+    assert!(
+        !stage.pipeline.log(Kind::Store).contains("ERROR"),
+        "{}",
+        stage.pipeline.log(Kind::Store)
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_is_no_collection_of_its_own() -> anyhow::Result<()> {
+    let stage = Stage::new(QUICK).await?;
+    stage.reindex(&["--model", QUICK]).await?.json()?;
+    let other = stage.other().to_string();
+    let folder = stage.pipeline.folder().join("pictures").display().to_string();
+    for name in ["x--2", &other] {
+        let taken = stage.pipeline.weimocir(&["ingest", &folder, "--collection", name]).await?;
+        assert!(taken.code == 1 && taken.stderr.contains("without `--`"), "{taken:?}");
+        let found = stage.pipeline.weimocir(&["search", "a hat", "--collection", name]).await?;
+        assert!(found.code == 4 && found.stderr.contains("there are: default"), "{found:?}");
+    }
+    // fields are those of the collection, and a backup has what serves
+    let fields = ["ingest", &folder, "--field", "shop:keyword", "--json"];
+    stage.pipeline.weimocir(&fields).await?.json()?;
+    let filtered = ["search", "a hat", "--where", "shop=x", "--json"];
+    until("the stores to hear of the field", async || {
+        let answer = stage.pipeline.weimocir(&filtered).await?;
+        Ok(answer.code == 0 && answer.json()?["partial"] == false)
+    })
+    .await?;
+    let file = stage.pipeline.folder().join("backup.tar").display().to_string();
+    let backup = stage.pipeline.weimocir(&["backup", "--to", &file, "--json"]).await?.json()?;
+    assert_eq!(backup["counts"]["images"], PICTURES, "{backup}");
+    stage.pipeline.weimocir(&["restore", &file, "--as", "copy", "--json"]).await?.json()?;
+    let collections = Collections::open(&stage.bus).await?;
+    let copy = collections.get(&"copy".parse()?).await?;
+    assert_eq!(copy.model, Some(ModelId::new("simulated")));
+    assert_eq!(copy.serving, None);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_cannot_be_encoded_holds_nothing_up() -> anyhow::Result<()> {
+    let stage = Stage::new(QUICK).await?;
+    // because: to the new model a picture that is damaged is as good as one that it refuses
+    let lost: ImageId = stage.ids[0].parse()?;
+    let store = async_nats::jetstream::new(async_nats::connect(stage.pipeline.url()).await?);
+    let pictures = store.get_object_store(weimocir_wire::names::IMAGES_BUCKET).await?;
+    pictures.put(lost.to_string().as_str(), &mut &b"no picture"[..]).await?;
+    let outcome = stage.reindex(&["--model", QUICK]).await?;
+    let told = outcome.json_of_any()?;
+    assert_eq!((outcome.code, &told["given_up"]), (3, &1.into()), "{told}");
+    assert_eq!(told["images"], PICTURES - 1, "{told}");
+    let letters = stage.pipeline.weimocir(&["dead", "list", "--json"]).await?.json()?;
+    assert_eq!(letters.as_array().map(Vec::len), Some(1), "{letters}");
+    assert_eq!(letters[0]["image"], lost.to_string(), "{letters}");
+    assert_eq!(stage.search().await?.model.as_str(), "simulated");
+    Ok(())
+}
