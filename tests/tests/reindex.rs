@@ -23,7 +23,7 @@ use weimocir_wire::{
 const SLOW: &str = "simulated:250ms,64";
 const QUICK: &str = "simulated:10ms,8";
 const SHARDS: u16 = 2;
-const PICTURES: usize = 24;
+const PICTURES: usize = 40;
 /// Between two searches.
 const PACE: Duration = Duration::from_millis(20);
 
