@@ -284,7 +284,7 @@ impl Bench {
 async fn encoder(bus: &Bus, mixture: Mixture, takes: Duration) -> anyhow::Result<Service> {
     let service = Service::start(bus, ENCODE_SERVICE, [].into()).await?;
     let asked = Asked {
-        subject: subjects::ENCODE_QUERY.into(),
+        subject: subjects::in_lane(subjects::ENCODE_QUERY, &ModelId::new("mixture")),
         group: "encode".into(),
         question: "encode",
         limit: 10_000,
