@@ -161,6 +161,10 @@ test-http: .build/http-python .build/nats.done build ## Check the HTTP interface
 bench-pipeline: .build/nats.done build ## Measure throughput and latency of the whole pipeline
 	@target/release/bench-pipeline
 
+.PHONY: bench-backlog
+bench-backlog: .build/nats.done build ## Measure searches and memory while 50,000 pictures wait for the encoder (5 minutes)
+	@target/release/bench-backlog
+
 .PHONY: bench-scaling
 bench-scaling: .build/nats.done build ## Measure how rates grow with encode workers, stores and query workers (simulated devices; 15 minutes)
 	@target/release/bench-scaling

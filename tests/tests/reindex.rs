@@ -10,13 +10,14 @@ use tokio::{
 };
 use weimocir_catalogue::Split;
 use weimocir_domain::{Collection, ImageId, ModelId, Revision, Shard};
-use weimocir_runtime::{Bus, CancellationToken, Collections, DeadLetters, ShardLog};
+use weimocir_runtime::{Bus, CancellationToken, Collections, DeadLetters, Pictures, ShardLog};
 use weimocir_tests::{Kind, Outcome, Pipeline, Worker, program, render, tiny, until};
 use weimocir_wire::{
     Encoding, decode,
     search::{Refusal, SearchAnswer, SearchRequest},
     subjects::{self, Part},
     vectors::{CaptionsPart, ImagePart, Tombstone},
+    work::{EncodeImage, Metadata},
 };
 
 /// Slow enough for everything else to happen meanwhile, one picture at a time, and fit for any searches.
@@ -99,6 +100,23 @@ impl Stage {
 
     async fn search(&self) -> anyhow::Result<SearchAnswer> {
         Ok(self.bus.ask(subjects::SEARCH, &request(), Duration::from_secs(6)).await?)
+    }
+
+    /// Submits 20 pictures a second until told to stop, and says how many.
+    async fn feed(&self, stop: &CancellationToken) -> anyhow::Result<u64> {
+        let pictures = Pictures::open(&self.bus).await?;
+        let mut clock = interval(Duration::from_millis(50));
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut submitted = 0;
+        while !stop.is_cancelled() {
+            clock.tick().await;
+            let image = pictures.put(&tiny(1_000 + submitted)).await?;
+            let (collection, source) = (Collection::default(), submitted.to_string());
+            let work = EncodeImage { collection, image, source, metadata: Metadata::new() };
+            self.bus.submit(subjects::ENCODE_IMAGE, &work).await?;
+            submitted += 1;
+        }
+        Ok(submitted.into())
     }
 
     fn searching(&self, stop: &CancellationToken) -> JoinHandle<(Vec<String>, usize)> {
@@ -248,6 +266,59 @@ async fn a_model_is_changed_and_changed_back_while_everything_goes_on() -> anyho
     let kept = old.places.iter().filter(|(image, _)| back.places.contains_key(image));
     assert!(kept.clone().all(|(image, place)| back.places[image] == *place));
     assert_eq!((kept.count(), back.places.len()), (images - 1, images));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_steady_feed_does_not_hold_a_change_up() -> anyhow::Result<()> {
+    let stage = Stage::new(QUICK).await?;
+    let stop = CancellationToken::new();
+    let change = async {
+        let change = ["--model", QUICK];
+        let changed = tokio::time::timeout(Duration::from_secs(60), stage.reindex(&change)).await;
+        stop.cancel();
+        changed?
+    };
+    let (changed, submitted) = tokio::join!(change, stage.feed(&stop));
+    let (told, submitted) = (changed?.json()?, submitted?);
+    assert_eq!((&told["given_up"], &told["left_out"]), (&0.into(), &0.into()), "{told}");
+    assert!(submitted > 20, "{submitted} pictures are no feed");
+    let images = PICTURES as u64 + submitted;
+    until("all that was submitted", async || Ok(stage.search().await?.images == images)).await?;
+    let old = stage.words(&Collection::default()).await?;
+    let new = stage.words(&stage.other()).await?;
+    let lost = old.images.iter().filter(|&(id, word)| new.images.get(id) != Some(word));
+    let lost: Vec<_> = lost.collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    assert_eq!(new.images.len() as u64, images);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_before_the_change_is_not_found_after_it() -> anyhow::Result<()> {
+    let stage = Stage::new(SLOW).await?;
+    let (own, other) = (Collection::default(), stage.other());
+    let deleted: ImageId = stage.ids[0].parse()?;
+    let after_the_change = async {
+        until("most words", async || {
+            let collections = Collections::open(&stage.bus).await?;
+            Ok(collections.record(&other).await.is_ok()
+                && stage.words(&other).await?.images.len() > PICTURES / 2)
+        })
+        .await?;
+        stage.pipeline.weimocir(&["delete", &stage.ids[0], "--json"]).await?.json()?;
+        anyhow::ensure!(stage.serving().await? == own, "it was too quick for a deletion");
+        until("the change", async || Ok(stage.serving().await? == other)).await?;
+        let all = SearchRequest { k: Some(PICTURES), ..request() };
+        let answer: Result<SearchAnswer, Refusal> =
+            stage.bus.ask(subjects::SEARCH, &all, Duration::from_secs(6)).await;
+        Ok(answer?)
+    };
+    let (changed, answer) = tokio::join!(stage.reindex(&["--model", SLOW]), after_the_change);
+    let answer: SearchAnswer = answer?;
+    changed?.json()?;
+    assert_eq!((answer.model.as_str(), answer.candidates.len()), ("simulated", PICTURES - 1));
+    assert!(answer.candidates.iter().all(|candidate| candidate.image != deleted), "{answer:?}");
     Ok(())
 }
 

@@ -31,9 +31,10 @@ pub(crate) async fn run(args: ProvisionArgs, shared: Shared) -> anyhow::Result<D
     let [images, captions] = weimocir_encode::queues(1, Duration::from_secs(30));
     let pictures = weimocir_caption::queue(1, Duration::from_secs(60));
     let mut queues = vec![images, captions, pictures, weimocir_store::deletions()];
-    let models = args.models.into_iter().map(ModelId::new);
-    queues
-        .extend(models.flat_map(|model| weimocir_encode::lane(&model, 1, Duration::from_secs(30))));
+    let models: Vec<_> = args.models.into_iter().map(ModelId::new).collect();
+    for model in &models {
+        queues.extend(weimocir_encode::lane(model, 1, Duration::from_secs(30)));
+    }
     bus.provision_queues(&queues).await?;
     let collections = Collections::open(&bus).await?;
     collections.ensure(&shared.collection, args.shards).await?;
@@ -42,6 +43,8 @@ pub(crate) async fn run(args: ProvisionArgs, shared: Shared) -> anyhow::Result<D
         say_json(&record)?;
     } else {
         say(format_args!("{} is ready, with {} shards", record.name, record.shards));
+        // because: it is what the encode worker logs, if the id is its model's
+        models.iter().for_each(|model| say(format_args!("{model} has the lane {}", model.lane())));
     }
     Ok(Done::Fully)
 }

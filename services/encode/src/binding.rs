@@ -19,8 +19,6 @@ pub(crate) enum Route {
     Here { log: Collection, shards: u16 },
     /// Into the lane of another model.
     Lane(ModelId),
-    /// Nowhere: it was made for logs that were dropped.
-    Dropped,
 }
 
 impl Binding {
@@ -35,7 +33,7 @@ impl Binding {
         generation: Option<&Collection>,
     ) -> Result<Route, Failure> {
         let routed = match generation {
-            Some(generation) => self.to_generation(generation).await,
+            Some(generation) => self.to_generation(name, generation).await,
             None => self.to_serving(name).await,
         };
         routed.map_err(|error| match error {
@@ -44,14 +42,18 @@ impl Binding {
         })
     }
 
-    async fn to_generation(&self, generation: &Collection) -> Result<Route, CollectionError> {
-        let CollectionRecord { name, shards, model, dropped, .. } =
+    async fn to_generation(
+        &self,
+        name: &Collection,
+        generation: &Collection,
+    ) -> Result<Route, CollectionError> {
+        let CollectionRecord { name: log, shards, model, dropped, .. } =
             self.collections.record(generation).await?;
-        Ok(if dropped {
-            Route::Dropped
-        } else {
-            route(&self.model, (&name, shards), model.as_ref())
-        })
+        // because: a dead letter may be tried again when what it was for is gone
+        match dropped {
+            true => self.to_serving(name).await,
+            false => Ok(route(&self.model, (&log, shards), model.as_ref())),
+        }
     }
 
     async fn to_serving(&self, name: &Collection) -> Result<Route, CollectionError> {

@@ -44,7 +44,6 @@ impl Ingest {
         let (log, shards) = match route {
             Route::Here { log, shards } => (log, shards),
             Route::Lane(model) => return self.pass_on(subjects::ENCODE_IMAGE, &model, &work).await,
-            Route::Dropped => return Ok(()),
         };
         let EncodeInLane { image, revision, source, metadata, .. } = work;
         let bytes = self.pictures.get(image).await.map_err(picture_failure)?;
@@ -76,7 +75,6 @@ impl Ingest {
             Route::Lane(model) => {
                 return self.pass_on(subjects::ENCODE_CAPTIONS, &model, &work).await;
             }
-            Route::Dropped => return Ok(()),
         };
         let EncodeCaptions { image, revision, captions, .. } = work;
         let texts = captions.clone();
@@ -105,7 +103,8 @@ impl Ingest {
         submitted.await.map_err(submit_failure)
     }
 
-    /// To the workers of another model, as it is.
+    /// To the workers of another model, as it is; where too much waits for them, so does this, and with it
+    /// whoever submits.
     async fn pass_on<T: Message>(
         &self,
         subject: &str,
@@ -113,8 +112,15 @@ impl Ingest {
         work: &T,
     ) -> Result<(), Failure> {
         tracing::debug!(%model, subject, "passed on to another model");
-        let passed = self.bus.submit(&subjects::in_lane(subject, model), work).await;
-        passed.map(drop).map_err(submit_failure)
+        let lane = subjects::in_lane(subject, model);
+        loop {
+            match self.bus.submit(&lane, work).await {
+                Err(error @ SubmitError::Full { .. }) => {
+                    tracing::warn!(%error, %model, "waiting for workers of another model");
+                }
+                passed => return passed.map(drop).map_err(submit_failure),
+            }
+        }
     }
 }
 

@@ -158,6 +158,8 @@ struct Following {
 struct About {
     collection: Collection,
     image: ImageId,
+    #[serde(default)]
+    generation: Option<Collection>,
 }
 
 impl Following {
@@ -237,6 +239,10 @@ impl Following {
         let Some(about) = weimocir_wire::peek::<About>(&letter.payload) else { return };
         let Some(&told) = self.open.get(&about.image) else { return };
         if about.collection != self.gallery.collection.name {
+            return;
+        }
+        // because: another model cannot encode it, which says nothing about the one that serves
+        if about.generation.is_some() {
             return;
         }
         let is_there = told >= Some(Stage::Searchable);

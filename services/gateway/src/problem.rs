@@ -133,7 +133,7 @@ pub(crate) fn of_collection(error: &CollectionError) -> Refusal {
         CollectionError::Unknown { .. } => RefusalCode::UnknownCollection,
         CollectionError::ModelMix { .. } => RefusalCode::ModelMismatch,
         CollectionError::Field { .. } | CollectionError::Reserved { .. } => RefusalCode::Invalid,
-        CollectionError::Bus(_) => RefusalCode::Unavailable,
+        CollectionError::Conflict { .. } | CollectionError::Bus(_) => RefusalCode::Unavailable,
     };
     Refusal::new(code, error.to_string())
 }

@@ -42,16 +42,22 @@ async fn delete(
     delivery: Arc<Delivery>,
 ) -> Result<(), Failure> {
     let DeleteImage { collection, image } = delivery.decode()?;
-    let record = collections.get(&collection).await.map_err(|e| match e {
+    let record = collections.lately(&collection).await.map_err(|e| match e {
         CollectionError::Bus(e) => Failure::retry(e),
         gone => Failure::reject(gone),
     })?;
     let shard = image.shard(record.shards);
     let revision = delivery.revision();
     let tombstone = Tombstone { image, revision };
-    let log = record.generation();
-    bus.submit_part(log, image, (shard, subjects::Part::Tombstone), (revision, &tombstone))
-        .await
-        .map_err(Failure::retry)?;
-    bus.purge_image(log, shard, image, revision).await.map_err(Failure::retry)
+    // because: what is deleted is not to come back with a generation that serves again
+    let generations = collections.generations(&collection).await.map_err(Failure::retry)?;
+    let others = generations.iter().filter(|other| !other.dropped).map(|other| &other.name);
+    let serving = record.generation();
+    for log in std::iter::once(serving).chain(others.filter(|name| *name != serving)) {
+        let place = (shard, subjects::Part::Tombstone);
+        let submitted = bus.submit_part(log, image, place, (revision, &tombstone)).await;
+        submitted.map_err(Failure::retry)?;
+        bus.purge_image(log, shard, image, revision).await.map_err(Failure::retry)?;
+    }
+    Ok(())
 }

@@ -160,8 +160,8 @@ async fn serve_collections(
         };
         let _counted = first.pop();
         if record.dropped {
-            let kept = kept.remove(&record.name);
-            forget(&args.data.join(record.name.as_str()), kept).await?;
+            fields.remove(&record.name);
+            forget(&args.data.join(record.name.as_str()), kept.remove(&record.name)).await;
             continue;
         }
         let kept = kept.entry(record.name.clone()).or_insert_with(|| Kept::until(shutdown));
@@ -207,7 +207,7 @@ impl Kept {
 }
 
 /// Stops the shards of logs that were dropped, and removes what there is of them.
-async fn forget(folder: &Path, kept: Option<Kept>) -> anyhow::Result<()> {
+async fn forget(folder: &Path, kept: Option<Kept>) {
     if let Some(Kept { stop, shards }) = kept {
         stop.cancel();
         while !shards.values().all(AbortHandle::is_finished) {
@@ -216,8 +216,8 @@ async fn forget(folder: &Path, kept: Option<Kept>) -> anyhow::Result<()> {
     }
     match tokio::fs::remove_dir_all(folder).await {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+            tracing::error!(folder = %folder.display(), %error, "what was dropped cannot be removed");
         }
-        _ => Ok(()),
+        _ => {}
     }
 }

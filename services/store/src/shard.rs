@@ -4,11 +4,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 use weimocir_domain::{Collection, FieldKinds, ImageId, Shard};
 use weimocir_index::IndexError;
 use weimocir_runtime::{Awaited, Bus, CancellationToken, Service, ShardLog};
@@ -50,6 +50,8 @@ pub(crate) struct Shelf {
     changing: Mutex<()>,
 }
 
+/// After which a log that cannot be opened is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
 /// Rows that are looked through for damage at once.
 // because: they are coded again in some ten milliseconds, during which no search runs
 const HEALED: u32 = 1 << 9;
@@ -159,7 +161,17 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let Place { collection, shard, .. } = &place;
-    let log = ShardLog::open(&bus, collection, *shard).await?;
+    let log = loop {
+        match ShardLog::open(&bus, collection, *shard).await {
+            Ok(log) => break log,
+            // because: the logs of a generation may be deleted while its shards start
+            Err(error) => tracing::warn!(%collection, %shard, %error, "trying again"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = sleep(AGAIN) => {}
+        }
+    };
     let (folder, identity) = (place.folder(), log.identity());
     let declared = fields.borrow_and_update().clone();
     let began = Instant::now();

@@ -29,8 +29,8 @@ const SHARDS: usize = 32;
 pub struct Gallery {
     pub bus: Bus,
     pub collection: CollectionRecord,
-    /// The generation that served, and when.
-    serving: Arc<Mutex<(Instant, Collection)>>,
+    /// The generation that served, and when; none where it is one generation for good.
+    serving: Option<Arc<Mutex<(Instant, Collection)>>>,
 }
 
 /// What a collection holds.
@@ -45,12 +45,19 @@ pub struct Totals {
 impl Gallery {
     pub fn new(bus: &Bus, collection: CollectionRecord) -> Self {
         let serving = Arc::new(Mutex::new((Instant::now(), collection.generation().clone())));
-        Self { bus: bus.clone(), collection, serving }
+        Self { bus: bus.clone(), collection, serving: Some(serving) }
+    }
+
+    /// The stores of one generation, whichever serves.
+    pub fn of_generation(bus: &Bus, generation: Collection, shards: u16) -> Self {
+        let collection = CollectionRecord::new(generation, shards);
+        Self { bus: bus.clone(), collection, serving: None }
     }
 
     /// The generation that serves, since a feed may go on for days.
     async fn generation(&self) -> Collection {
-        let held = || self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(serving) = &self.serving else { return self.collection.name.clone() };
+        let held = || serving.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, known) = held().clone();
         let now = Instant::now();
         if at + LATELY > now {

@@ -29,6 +29,10 @@ pub enum CollectionError {
     ModelMix { name: Collection, bound: ModelId, offered: ModelId },
     #[error("collection `{name}`: {cause}. Use that kind, or another collection")]
     Field { name: Collection, cause: FieldError },
+    #[error(
+        "collection `{name}`: {cause}. Somebody changes its generation too: run the same command again"
+    )]
+    Conflict { name: Collection, cause: String },
     #[error(transparent)]
     Bus(#[from] BusError),
 }
@@ -69,13 +73,13 @@ impl Collections {
     /// # Errors
     /// A collection that was never made, a generation of one, or a server that does not answer.
     pub async fn get(&self, name: &Collection) -> Result<CollectionRecord, CollectionError> {
-        match self.record(name).await {
-            Ok(CollectionRecord { of: Some(_), .. }) => Err(self.unknown(name).await?),
-            record => record,
+        match self.entry(name).await? {
+            Some((record, _)) if record.of.is_none() => Ok(record),
+            _ => Err(self.unknown(name).await?),
         }
     }
 
-    /// As `get`, at most [`LATELY`] old.
+    /// As `get`, at most [`LATELY`] old, whatever copy of the bucket lags behind: for whoever writes.
     ///
     /// # Errors
     /// As `get`.
@@ -86,7 +90,10 @@ impl Collections {
         {
             return Ok(record.clone());
         }
-        let record = self.get(name).await?;
+        let record = self.record(name).await?;
+        if record.of.is_some() {
+            return Err(self.unknown(name).await?);
+        }
         self.seen().insert(name.clone(), (asked, record.clone()));
         Ok(record)
     }
@@ -95,12 +102,12 @@ impl Collections {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The record of these logs: a collection's own, or a generation's.
+    /// The record of these logs, a collection's own or a generation's, as the bucket's leader has it.
     ///
     /// # Errors
     /// They were never made, or a server that does not answer.
     pub async fn record(&self, name: &Collection) -> Result<CollectionRecord, CollectionError> {
-        match self.entry(name).await? {
+        match self.entry_of_the_leader(name).await? {
             Some((record, _)) => Ok(record),
             None => Err(self.unknown(name).await?),
         }
@@ -194,18 +201,18 @@ impl Collections {
     /// the collection's own name, if they are of that model, and else logs of another.
     ///
     /// # Errors
-    /// There is no such collection.
+    /// There is no such collection, or the name of the logs is another's.
     pub async fn ensure_generation(
         &self,
         of: &Collection,
         model: &ModelId,
     ) -> Result<CollectionRecord, CollectionError> {
-        let collection = self.get(of).await?;
+        let collection = self.record(of).await?;
         let name = match &collection.model {
             Some(own) if own == model => of.clone(),
             _ => of.generation(model),
         };
-        let made = match self.entry(&name).await? {
+        let made = match self.entry_of_the_leader(&name).await? {
             Some((record, _)) => record,
             None => {
                 let of = Some(of.clone());
@@ -214,14 +221,20 @@ impl Collections {
                 self.make(CollectionRecord { model, fields, of, ..new }).await?
             }
         };
-        self.provision_logs(&CollectionRecord { dropped: false, ..made.clone() }).await?;
-        self.change(&name, &format!("make the generation `{name}`"), |record| {
+        let action = format!("make the generation `{name}`");
+        if made.known_as() != of || made.model.as_ref() != Some(model) {
+            let held = made.model.as_ref().map_or("no model", ModelId::as_str);
+            let cause = format!("there are logs of that name, of `{}` and {held}", made.known_as());
+            return Err(BusError::failed(action, cause).into());
+        }
+        self.provision_logs(&CollectionRecord { dropped: false, ..made }).await?;
+        self.change(&name, &action, |record| {
             record.dropped = false;
             Ok(())
         })
         .await?;
         // because: fields may have been declared while there was no generation to declare them of
-        self.declare_of(&name, of, &self.get(of).await?.fields).await
+        self.declare_of(&name, of, &self.record(of).await?.fields).await
     }
 
     async fn make(&self, record: CollectionRecord) -> Result<CollectionRecord, CollectionError> {
@@ -252,7 +265,7 @@ impl Collections {
     /// Has searches, submissions and deletions go to `generation`, if `from` serves still.
     ///
     /// # Errors
-    /// Somebody else changed the generation meanwhile.
+    /// Somebody else changed the generation meanwhile, or dropped this one.
     pub async fn serve(
         &self,
         name: &Collection,
@@ -260,33 +273,69 @@ impl Collections {
         (generation, model): (&Collection, &ModelId),
     ) -> Result<CollectionRecord, CollectionError> {
         let action = format!("change the generation of `{name}`");
-        self.change(name, &action, |record| {
+        let conflict = |cause| CollectionError::Conflict { name: name.clone(), cause };
+        let before = self.record(name).await?.serving;
+        let served = self.change(name, &action, |record| {
             if record.generation() == generation {
                 return Ok(());
             }
             if record.generation() != from {
-                let cause = format!("`{}` serves since a moment ago", record.generation());
-                return Err(BusError::failed(action.clone(), cause).into());
+                let serves = record.generation();
+                return Err(conflict(format!("`{serves}` serves since a moment ago")));
             }
             let (generation, model, from) = (generation.clone(), model.clone(), from.clone());
             record.serving = Some(Serving { generation, model, from });
             Ok(())
-        })
-        .await
+        });
+        let served = served.await?;
+        // because: whoever drops marks first and looks here then; so one of the two sees the other
+        if self.record(generation).await?.dropped {
+            self.change(name, &action, |record| {
+                if record.generation() == generation {
+                    record.serving.clone_from(&before);
+                }
+                Ok(())
+            })
+            .await?;
+            return Err(conflict(format!("`{generation}` was dropped a moment ago")));
+        }
+        Ok(served)
     }
 
     /// Drops the logs of a generation that does not serve. Its record says so first, so that stores let
     /// them go, and stays.
     ///
     /// # Errors
-    /// The server refuses.
+    /// It serves, or the server refuses.
     pub async fn drop_logs(&self, name: &Collection) -> Result<(), CollectionError> {
-        let record = self
-            .change(name, &format!("drop the generation `{name}`"), |record| {
-                record.dropped = true;
-                Ok(())
-            })
-            .await?;
+        let action = format!("drop the generation `{name}`");
+        let was_dropped = self.record(name).await?.dropped;
+        let serves = |of: &Collection| CollectionError::Conflict {
+            name: of.clone(),
+            cause: format!("`{name}` serves since a moment ago"),
+        };
+        let marked = self.change(name, &action, |record| {
+            // because: a collection's own record says itself what serves
+            if record.of.is_none() && record.generation() == name {
+                return Err(serves(name));
+            }
+            record.dropped = true;
+            Ok(())
+        });
+        let record = marked.await?;
+        let of = record.known_as();
+        // because: as in `serve`
+        if self.record(of).await?.generation() == name {
+            // because: what was dropped before has no logs any more, and whoever has it serve finds so
+            if !was_dropped {
+                self.change(name, &action, |record| {
+                    record.dropped = false;
+                    Ok(())
+                })
+                .await?;
+            }
+            return Err(serves(of));
+        }
         for shard in 0..record.shards {
             self.bus.drop_log(name, Shard(shard)).await?;
         }
@@ -365,8 +414,8 @@ impl Collections {
         change: impl Fn(&mut CollectionRecord) -> Result<(), CollectionError>,
     ) -> Result<CollectionRecord, CollectionError> {
         loop {
-            let Some((held, revision)) = self.entry(name).await? else {
-                return self.get(name).await;
+            let Some((held, revision)) = self.entry_of_the_leader(name).await? else {
+                return Err(self.unknown(name).await?);
             };
             let mut record = held.clone();
             change(&mut record)?;
@@ -387,32 +436,32 @@ impl Collections {
         let action = || format!("read the record of the collection `{name}`");
         let entry =
             self.bucket.entry(name.as_str()).await.map_err(|e| BusError::failed(action(), e))?;
-        let (value, revision) = match entry {
-            Some(entry) if entry.operation == kv::Operation::Put => (entry.value, entry.revision),
-            Some(_) => return Ok(None),
+        match entry {
+            Some(entry) if entry.operation == kv::Operation::Put => {
+                let record = decode(&entry.value, Encoding::Json);
+                Ok(Some((record.map_err(|e| BusError::failed(action(), e))?, entry.revision)))
+            }
+            Some(_) => Ok(None),
             // because: any copy of the bucket has answered, which may not have it yet
-            None => match self.entry_of_the_leader(name).await? {
-                Some(entry) => entry,
-                None => return Ok(None),
-            },
-        };
-        let record = decode(&value, Encoding::Json).map_err(|e| BusError::failed(action(), e))?;
-        Ok(Some((record, revision)))
+            None => self.entry_of_the_leader(name).await,
+        }
     }
 
     async fn entry_of_the_leader(
         &self,
         name: &Collection,
-    ) -> Result<Option<(bytes::Bytes, u64)>, BusError> {
+    ) -> Result<Option<(CollectionRecord, u64)>, BusError> {
+        let action = || format!("read the record of the collection `{name}`");
         let subject = format!("{}{name}", self.bucket.prefix);
         match self.bucket.stream.get_last_raw_message_by_subject(&subject).await {
             // because: only what is deleted has headers, and it is no record any more
             Ok(message) if message.headers.get(OPERATION).is_some() => Ok(None),
-            Ok(message) => Ok(Some((message.payload, message.sequence))),
-            Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(e) => {
-                Err(BusError::failed(format!("read the record of the collection `{name}`"), e))
+            Ok(message) => {
+                let record = decode(&message.payload, Encoding::Json);
+                Ok(Some((record.map_err(|e| BusError::failed(action(), e))?, message.sequence)))
             }
+            Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(e) => Err(BusError::failed(action(), e)),
         }
     }
 }

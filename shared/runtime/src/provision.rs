@@ -25,7 +25,7 @@ impl Bus {
     pub async fn provision(&self) -> Result<(), BusError> {
         self.stream(work(names::WORK_STREAM, &subjects::SUBMISSIONS)).await?;
         self.stream(work(names::CAPTIONS_STREAM, &[subjects::ENCODE_CAPTIONS])).await?;
-        self.stream(work(names::LANES_STREAM, &subjects::LANES)).await?;
+        self.stream(lanes()).await?;
         self.stream(dead()).await?;
         self.images_bucket().await?;
         self.collections_bucket().await?;
@@ -154,6 +154,15 @@ fn work(name: &str, of: &[&str]) -> Config {
         discard: DiscardPolicy::New,
         max_messages: WORK_LIMIT,
         ..Default::default()
+    }
+}
+
+/// What one model's workers leave undone is not to keep the others from theirs.
+fn lanes() -> Config {
+    Config {
+        max_messages_per_subject: WORK_LIMIT / 16,
+        discard_new_per_subject: true,
+        ..work(names::LANES_STREAM, &subjects::LANES)
     }
 }
 

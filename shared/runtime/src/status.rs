@@ -96,6 +96,25 @@ impl Bus {
         }))
     }
 
+    /// The last message that a stream has taken.
+    pub async fn last_sequence(&self, stream: &str) -> Result<u64, BusError> {
+        let failed = |e: String| BusError::failed(format!("look at the stream {stream}"), e);
+        let info = self.jetstream.get_stream(stream).await.map_err(|e| failed(e.to_string()))?;
+        Ok(info.cached_info().state.last_sequence)
+    }
+
+    /// What waits at a durable or is in work, until all up to this message is settled.
+    pub async fn unsettled(
+        &self,
+        stream: &str,
+        durable: &str,
+        up_to: u64,
+    ) -> Result<u64, BusError> {
+        let info = self.consumer(stream, durable).await?;
+        let info = info.filter(|info| info.ack_floor.stream_sequence < up_to);
+        Ok(info.map_or(0, |info| info.num_pending + info.num_ack_pending as u64))
+    }
+
     async fn consumer(
         &self,
         stream: &str,

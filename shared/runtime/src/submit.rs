@@ -129,7 +129,10 @@ impl Bus {
 
 /// The server's refusal carries its error code in the source's text alone.
 fn is_full(error: &PublishError) -> bool {
-    error.kind() == PublishErrorKind::Other && reason(error).contains("maximum messages exceeded")
+    let reason = reason(error);
+    let is = |cause| reason.contains(cause);
+    error.kind() == PublishErrorKind::Other
+        && (is("maximum messages exceeded") || is("maximum messages per subject exceeded"))
 }
 
 fn reason(error: &PublishError) -> String {

@@ -7,8 +7,8 @@ pub const WORK_STREAM: &str = "WEIMOCIR_WORK";
 /// Work queue of captions to encode. A queue of its own, because a caption worker could not finish
 /// its work while submissions fill the other one.
 pub const CAPTIONS_STREAM: &str = "WEIMOCIR_CAPTIONS";
-/// Work queue of what single models have to encode. A queue of its own, whose messages have their
-/// revisions already, and which submissions cannot fill.
+/// Work queue of what single models have to encode. A queue of its own, as its messages have their
+/// revisions already, with a limit for each model.
 pub const LANES_STREAM: &str = "WEIMOCIR_LANES";
 pub const DEAD_STREAM: &str = "WEIMOCIR_DEAD";
 /// Object store of picture files, keyed by image id.

@@ -182,6 +182,10 @@ async fn make_collection(
     }
     let record = collections.declare(name, fields).await?;
     ensure!(record.shards == *shards, "somebody made `{name}` with {} shards", record.shards);
+    ensure!(
+        model.is_none() || record.serving_model() == model.as_ref(),
+        "the model of `{name}` was changed meanwhile: try again"
+    );
     Ok(record.generation().clone())
 }
 

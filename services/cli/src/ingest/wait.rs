@@ -40,6 +40,8 @@ struct About {
     image: ImageId,
     #[serde(default)]
     revision: Option<Revision>,
+    #[serde(default)]
+    generation: Option<Collection>,
 }
 
 #[derive(Debug)]
@@ -140,6 +142,10 @@ impl Wait {
         // because: a submitted picture's revision is its place in the work stream
         let revision = about.revision.or(letter.sequence.map(Revision));
         if about.collection != *collection || revision != Some(pending.revision) {
+            return;
+        }
+        // because: another model cannot encode it, which says nothing about the one that serves
+        if about.generation.is_some() {
             return;
         }
         if subjects::is_encode_image(&letter.subject) {

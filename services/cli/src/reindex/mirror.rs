@@ -14,8 +14,11 @@ use futures::{
     stream,
 };
 use tokio::time::{Instant, sleep};
+use weimocir_client::Gallery;
 use weimocir_domain::{Collection, ImageId, ModelId, Revision, Shard};
-use weimocir_runtime::{Bus, BusError, DeadLetter, DeadLetters, LogEntry, ShardLog, SubmitError};
+use weimocir_runtime::{
+    Bus, BusError, Collections, DeadLetter, DeadLetters, LogEntry, ShardLog, SubmitError,
+};
 use weimocir_wire::{
     Encoding, Message, WireError, decode, peek,
     query::ImageState,
@@ -30,7 +33,7 @@ use crate::backup::read_entries;
 // because: they keep any number of workers busy, and leave the queue to what is submitted meanwhile
 const WINDOW: usize = 2_000;
 /// Entries of a log taken at once, and submissions that the server is to acknowledge at the same time.
-const AT_ONCE: usize = 500;
+pub(super) const AT_ONCE: usize = 500;
 const SUBMISSIONS: usize = 64;
 /// How often the dead letters are looked through.
 const LETTERS: Duration = Duration::from_secs(1);
@@ -40,6 +43,7 @@ pub(super) const STALL: Duration = Duration::from_secs(10);
 /// One generation's way to another.
 pub(super) struct Mirror<'a> {
     collection: Collection,
+    collections: Collections,
     target: Target<'a>,
     sources: Vec<ShardLog>,
     targets: Vec<ShardLog>,
@@ -48,6 +52,8 @@ pub(super) struct Mirror<'a> {
     next_letters: Instant,
     /// What the target's logs hold.
     held: HashMap<ImageId, ImageState>,
+    /// What each of them said last.
+    last: HashMap<Shard, (ImageId, ImageState)>,
     /// What was submitted and has not come.
     open: HashMap<(ImageId, Part), Revision>,
     pub(super) images: u64,
@@ -91,6 +97,7 @@ impl<'a> Mirror<'a> {
         let letters = DeadLetters::open(bus).await?;
         let mut mirror = Self {
             collection: collection.name.clone(),
+            collections: Collections::open(bus).await?,
             target: Target { bus, name: target.clone(), model: model.clone() },
             sources: logs(bus, from, collection.shards).await?,
             targets: logs(bus, target, collection.shards).await?,
@@ -98,6 +105,7 @@ impl<'a> Mirror<'a> {
             letters,
             next_letters: Instant::now() + LETTERS,
             held: HashMap::new(),
+            last: HashMap::new(),
             open: HashMap::new(),
             images: 0,
             captioned: 0,
@@ -119,15 +127,19 @@ impl<'a> Mirror<'a> {
         Ok(())
     }
 
-    /// Until the target has, or has given up, all that the source said when this began, and what it said
-    /// until its end was seen. `told` hears of every step.
-    pub(super) async fn catch_up(&mut self, told: impl Fn(&Self)) -> anyhow::Result<()> {
+    /// Until the target has, or has given up, what the source said, but for what came while the last `few`
+    /// parts were brought over. `told` hears of every step.
+    pub(super) async fn catch_up(
+        &mut self,
+        few: usize,
+        told: impl Fn(&Self),
+    ) -> anyhow::Result<()> {
         loop {
-            let mut is_new = false;
+            let mut missing = 0;
             for shard in 0..self.sources.len() {
                 compare(&mut self.sources[shard]);
                 while let Some(entries) = read_entries(&mut self.sources[shard]).await? {
-                    is_new |= self.submit(entries).await?;
+                    missing += self.submit(entries).await?;
                     told(self);
                     while self.open.len() + AT_ONCE > WINDOW {
                         self.hear(&told).await?;
@@ -139,14 +151,14 @@ impl<'a> Mirror<'a> {
             }
             self.look().await?;
             told(self);
-            if !is_new {
+            if missing <= few {
                 return Ok(());
             }
         }
     }
 
-    /// Submits what the target lacks, and says whether that was anything.
-    async fn submit(&mut self, entries: Vec<LogEntry>) -> anyhow::Result<bool> {
+    /// Submits what the target lacks, and says how many parts that was.
+    async fn submit(&mut self, entries: Vec<LogEntry>) -> anyhow::Result<usize> {
         let mut missing = Vec::new();
         for entry in entries {
             match self.missing(&entry) {
@@ -161,12 +173,12 @@ impl<'a> Mirror<'a> {
                 }
             }
         }
-        let is_any = !missing.is_empty();
+        let parts = missing.len();
         let submitting = missing.into_iter().map(|work| self.target.submit(work).boxed());
         let submitting = stream::iter(submitting.collect::<Vec<_>>());
         let submitted: Vec<_> = submitting.buffer_unordered(SUBMISSIONS).try_collect().await?;
         self.open.extend(submitted.into_iter().flatten());
-        Ok(is_any)
+        Ok(parts)
     }
 
     fn missing(&self, entry: &LogEntry) -> Result<Option<Work>, WireError> {
@@ -215,11 +227,28 @@ impl<'a> Mirror<'a> {
         let since = Instant::now();
         let before = self.open.len();
         while self.open.len() == before {
-            let news = join_all(self.targets.iter_mut().map(|log| log.next_entries(AT_ONCE))).await;
+            // because: a log that nothing is awaited of would take half a second to say so
+            let shards = self.targets.len() as u16;
+            let awaited: HashSet<Shard> =
+                self.open.keys().map(|(image, _)| image.shard(shards)).collect();
+            let mut asking = Vec::with_capacity(awaited.len());
+            for (log, shard) in self.targets.iter_mut().zip(0..) {
+                if awaited.contains(&Shard(shard)) {
+                    asking.push(log.next_entries(AT_ONCE));
+                }
+            }
+            let news = join_all(asking).await;
             for entries in news {
                 match entries {
                     Ok(entries) => self.note(entries).await?,
                     Err(error) => {
+                        let record = self.collections.record(&self.target.name).await;
+                        // because: whatever else is wrong may be over in a moment
+                        ensure!(
+                            !record.is_ok_and(|record| record.dropped),
+                            "`{}` was dropped meanwhile: run the same command again",
+                            self.target.name
+                        );
                         tracing::warn!(%error, "the log cannot be read; trying again");
                         sleep(Duration::from_millis(500)).await;
                     }
@@ -249,13 +278,24 @@ impl<'a> Mirror<'a> {
                 continue;
             };
             let Some(About { revision, .. }) = peek(&entry.payload) else { continue };
-            if self.open.get(&(image, part)).is_some_and(|awaited| *awaited <= revision) {
-                self.open.remove(&(image, part));
+            // because: of what was deleted, nothing older comes any more
+            let ends: &[Part] = match part {
+                Part::Tombstone => &[Part::Image, Part::Captions],
+                Part::Image => &[Part::Image],
+                Part::Captions => &[Part::Captions],
+            };
+            for &end in ends {
+                if self.open.get(&(image, end)).is_some_and(|awaited| *awaited <= revision) {
+                    self.open.remove(&(image, end));
+                }
             }
             let state = self.held.entry(image).or_default();
             let before = *state;
             match before.advance(part, revision) {
-                Some(after) => *state = after,
+                Some(after) => {
+                    *state = after;
+                    self.last.insert(shard, (image, after));
+                }
                 // because: it was deleted while it was on its way
                 None => {
                     let deleted = before.tombstone.unwrap_or_default();
@@ -283,39 +323,47 @@ impl<'a> Mirror<'a> {
         }
     }
 
-    /// Waits until the target's stores have what its logs have.
+    /// Waits until the target's stores have what its logs said last, and so all that they said before.
     ///
     /// # Errors
     /// They do not come as far.
     pub(super) fn until_stored(&self) -> BoxFuture<'_, anyhow::Result<()>> {
-        self.target.until_stored(self.sources.len() as u16, self.images).boxed()
+        let Target { bus, name, .. } = &self.target;
+        let gallery = Gallery::of_generation(bus, name.clone(), self.targets.len() as u16);
+        let wanted: HashMap<ImageId, ImageState> = self.last.values().copied().collect();
+        let images = self.images;
+        let waiting = async move {
+            let asked: Vec<ImageId> = wanted.keys().copied().collect();
+            let (mut before, mut since) = (None, Instant::now());
+            loop {
+                let totals = gallery.totals().await;
+                let states = gallery.states(&asked).await?;
+                let is_there = |(image, held): &&(ImageId, ImageState)| {
+                    wanted.get(image).is_some_and(|wanted| reaches(*held, *wanted))
+                };
+                let there = states.iter().filter(is_there).count();
+                if totals.missing_shards.is_empty() && there == wanted.len() {
+                    return anyhow::Ok(());
+                }
+                let now = Some((totals.clone(), there));
+                if now != before {
+                    (before, since) = (now, Instant::now());
+                }
+                ensure!(
+                    since.elapsed() < 3 * STALL,
+                    "the stores have {} of {images} images of `{}`, and none of shards {:?}; nothing was changed",
+                    totals.images,
+                    gallery.collection.name,
+                    totals.missing_shards
+                );
+                sleep(Duration::from_millis(200)).await;
+            }
+        };
+        waiting.boxed()
     }
 }
 
 impl Target<'_> {
-    async fn until_stored(&self, shards: u16, images: u64) -> anyhow::Result<()> {
-        let (mut most, mut since) = (0, Instant::now());
-        loop {
-            let target = CollectionRecord::new(self.name.clone(), shards);
-            let totals = weimocir_client::Gallery::new(self.bus, target).totals().await;
-            if totals.missing_shards.is_empty() && totals.images >= images {
-                return Ok(());
-            }
-            if totals.images > most {
-                (most, since) = (totals.images, Instant::now());
-            }
-            ensure!(
-                since.elapsed() < 3 * STALL,
-                "the stores have {} of {} images of `{}`, and none of shards {:?}; nothing was changed",
-                totals.images,
-                images,
-                self.name,
-                totals.missing_shards
-            );
-            sleep(Duration::from_millis(200)).await;
-        }
-    }
-
     /// Says what is to come of it.
     async fn submit(&self, work: Work) -> Result<Option<((ImageId, Part), Revision)>, SubmitError> {
         match work {
@@ -352,6 +400,13 @@ impl Target<'_> {
 fn compare(log: &mut ShardLog) {
     let place = log.position();
     log.follow_after(place);
+}
+
+/// Whether what is held is as new as what is wanted.
+fn reaches(held: ImageState, wanted: ImageState) -> bool {
+    held.tombstone >= wanted.tombstone
+        && held.image.max(held.tombstone) >= wanted.image
+        && held.captions.max(held.tombstone) >= wanted.captions
 }
 
 fn count(number: &mut u64, before: Option<Revision>, after: Option<Revision>) {

@@ -6,7 +6,7 @@ mod mirror;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio::time::sleep;
@@ -15,7 +15,7 @@ use weimocir_domain::{Collection, LongText, ModelId};
 use weimocir_models::ModelSource;
 use weimocir_runtime::{Bus, Collections, LATELY, Pull, WorkerInfo};
 use weimocir_wire::{
-    names::ENCODE_SERVICE,
+    names::{ENCODE_SERVICE, LANES_STREAM},
     query::{EncodeQuery, EncodedQuery},
     search::{Refusal, RefusalCode},
     subjects,
@@ -23,13 +23,12 @@ use weimocir_wire::{
 };
 
 use crate::{Done, PATIENCE, Shared, ingest::bar, say, say_json};
-use mirror::{Mirror, STALL};
+use mirror::{AT_ONCE, Mirror, STALL};
 
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = true)]
 pub(crate) struct ReindexArgs {
     /// Model to change to: what an encode worker was started with, or its id. The former one goes back
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", required_unless_present = "drop_old")]
     model: Option<String>,
     /// Wait for an encode worker with that model
     #[arg(long, requires = "model")]
@@ -37,6 +36,9 @@ pub(crate) struct ReindexArgs {
     /// Delete what does not serve: there is no way back from then on, but to encode anew
     #[arg(long, conflicts_with_all = ["model", "wait"])]
     drop_old: bool,
+    /// Go on although the other model could not encode many images, or images would be lost
+    #[arg(long)]
+    give_up: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,14 +58,14 @@ struct Reindexed {
 pub(crate) async fn run(args: ReindexArgs, shared: Shared) -> anyhow::Result<Done> {
     let bus = shared.connect().await?;
     let collections = Collections::open(&bus).await?;
-    let record = collections.get(&shared.collection).await?;
-    let run = Run { bus, collections, name: record.name.clone(), show: !shared.json };
-    match args.model {
+    let record = collections.lately(&shared.collection).await?;
+    let run = Run { bus, collections, name: record.name.clone(), args, show: !shared.json };
+    match &run.args.model {
         Some(asked) => {
-            let reindexed = run.change(record, &asked, args.wait).await?;
+            let reindexed = Box::pin(run.change(record, asked)).await?;
             tell(&reindexed, shared.json)
         }
-        None => run.drop_old(record, shared.json).await,
+        None => Box::pin(run.drop_old(record)).await,
     }
 }
 
@@ -71,26 +73,23 @@ struct Run {
     bus: Bus,
     collections: Collections,
     name: Collection,
+    args: ReindexArgs,
     show: bool,
 }
 
 impl Run {
-    async fn change(
-        &self,
-        record: CollectionRecord,
-        asked: &str,
-        wait: bool,
-    ) -> anyhow::Result<Reindexed> {
+    async fn change(&self, record: CollectionRecord, asked: &str) -> anyhow::Result<Reindexed> {
         let began = Instant::now();
         let Some(former) = record.serving_model().cloned() else {
             bail!("`{}` has no images yet: ingest with an encode worker of that model", self.name);
         };
-        let model = self.alive(asked, wait).await?;
+        let model = self.alive(asked).await?;
         self.bus.provision().await?;
         for model in [&former, &model] {
             self.bus.provision_queues(&weimocir_encode::lane(model, 1, ACK_WAIT)).await?;
         }
         if former != model {
+            self.answers(&model).await?;
             let target = self.collections.ensure_generation(&self.name, &model).await?.name;
             let from = record.generation().clone();
             let mut mirror = Mirror::open(&self.bus, &record, &from, (&target, &model)).await?;
@@ -99,12 +98,20 @@ impl Run {
             // because: what was there before says nothing of the rate
             show(&bar, &mirror);
             bar.reset_eta();
-            mirror.catch_up(|mirror| show(&bar, mirror)).await?;
-            bar.abandon();
+            mirror.catch_up(AT_ONCE, |mirror| show(&bar, mirror)).await?;
             mirror.until_stored().await?;
+            // because: that may have taken hours
             self.answers(&model).await?;
+            mirror.catch_up(AT_ONCE, |mirror| show(&bar, mirror)).await?;
+            mirror.until_stored().await?;
+            bar.abandon();
+            let (given_up, images) = (mirror.given_up.len() as u64, mirror.images);
+            ensure!(
+                self.args.give_up || !is_much(given_up, images),
+                "{model} could not encode {given_up} images, and has {images}; nothing was changed. `weimocir dead list` says why, `weimocir dead retry` tries them again; with --give-up they are left out"
+            );
             self.collections.serve(&self.name, &from, (&target, &model)).await?;
-            return self.finish(mirror, (&former, &model), began).await;
+            return Box::pin(self.finish(mirror, (&former, &model), began)).await;
         }
         let Some(serving) = &record.serving else {
             bail!("`{}` is of {model} already, and always was", self.name);
@@ -116,10 +123,10 @@ impl Run {
         let former = from.model.context("the former generation has no model")?;
         let target = (&serving.generation, &model);
         let mirror = Mirror::open(&self.bus, &record, &from.name, target).await?;
-        self.finish(mirror, (&former, &model), began).await
+        Box::pin(self.finish(mirror, (&former, &model), began)).await
     }
 
-    /// Brings over what was in workers' hands when the generation changed.
+    /// Brings over what came last, and then what was in workers' hands when the generation changed.
     async fn finish(
         &self,
         mut mirror: Mirror<'_>,
@@ -127,8 +134,10 @@ impl Run {
         began: Instant,
     ) -> anyhow::Result<Reindexed> {
         let bar = bar("images", mirror.images, self.show);
+        // because: what is missing is missed by searches already
+        mirror.catch_up(AT_ONCE, |mirror| show(&bar, mirror)).await?;
         self.until_settled(former, &bar).await?;
-        mirror.catch_up(|mirror| show(&bar, mirror)).await?;
+        mirror.catch_up(0, |mirror| show(&bar, mirror)).await?;
         bar.abandon();
         Ok(Reindexed {
             collection: self.name.clone(),
@@ -147,9 +156,7 @@ impl Run {
         // because: workers know for as long what served before; twice, as clocks differ
         sleep(2 * LATELY).await;
         let [images, captions] = weimocir_encode::queues(1, ACK_WAIT);
-        let [lane_of_images, lane_of_captions] = weimocir_encode::lane(former, 1, ACK_WAIT);
-        let deletions = weimocir_store::deletions();
-        for queue in [images, captions, lane_of_images, lane_of_captions, deletions] {
+        for queue in [images, captions, weimocir_store::deletions()] {
             let Pull { stream, durable, .. } = queue;
             let handed_out = self.bus.handed_out(stream, &durable).await?;
             let mut since = Instant::now();
@@ -162,12 +169,62 @@ impl Run {
                 sleep(Duration::from_millis(200)).await;
             }
         }
+        // because: what workers had at hand may have been passed on
+        self.until_lane_is_settled(former, bar).await?;
         bar.set_message("");
         Ok(())
     }
 
+    /// Waits until the former model's workers have done what waits in its lane.
+    async fn until_lane_is_settled(
+        &self,
+        former: &ModelId,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<()> {
+        let up_to = self.bus.last_sequence(LANES_STREAM).await?;
+        let lane = weimocir_encode::lane(former, 1, ACK_WAIT);
+        let (mut next_look, mut is_told) = (Instant::now(), false);
+        loop {
+            let mut waiting = 0;
+            for Pull { stream, durable, .. } in &lane {
+                waiting += self.bus.unsettled(stream, durable, up_to).await?;
+            }
+            if waiting == 0 {
+                return Ok(());
+            }
+            bar.set_message(format!(", {waiting} parts wait for {former}"));
+            if !is_told && Instant::now() >= next_look {
+                next_look = Instant::now() + STALL;
+                if !self.has_worker(former).await? {
+                    let message = format!(
+                        "{waiting} parts wait for the model {former}, and no encode worker of it is alive. Start one: `weimocir-encode --model ...`"
+                    );
+                    if self.args.drop_old && self.args.give_up {
+                        return Ok(());
+                    }
+                    if self.args.drop_old {
+                        bail!("{message}; --drop-old --give-up drops all the same");
+                    }
+                    tracing::warn!("{message}");
+                    is_told = true;
+                }
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn has_worker(&self, model: &ModelId) -> anyhow::Result<bool> {
+        let workers = self.bus.workers().await?;
+        let has_it = |worker: &WorkerInfo| {
+            worker.name == ENCODE_SERVICE
+                && worker.facts.get("model").is_some_and(|its| its == model.as_str())
+        };
+        Ok(workers.iter().any(has_it))
+    }
+
     /// The model that is asked for, if an encode worker has it.
-    async fn alive(&self, asked: &str, wait: bool) -> anyhow::Result<ModelId> {
+    async fn alive(&self, asked: &str) -> anyhow::Result<ModelId> {
+        let mut is_told = false;
         loop {
             let workers = self.bus.workers().await?;
             let fact = |worker: &WorkerInfo, name| worker.facts.get(name).cloned();
@@ -182,7 +239,13 @@ impl Run {
             };
             match models.iter().filter(is_asked).collect::<Vec<_>>().as_slice() {
                 [(model, _)] => return Ok(ModelId::new(model.as_str())),
-                [] if wait => sleep(Duration::from_secs(1)).await,
+                [] if self.args.wait => {
+                    if !is_told {
+                        tracing::warn!("waiting: {}", nobody(asked, &models).message);
+                        is_told = true;
+                    }
+                    sleep(Duration::from_secs(1)).await;
+                }
                 [] => return Err(nobody(asked, &models).into()),
                 several => {
                     let ids: Vec<&str> = several.iter().map(|(model, _)| model.as_str()).collect();
@@ -202,34 +265,59 @@ impl Run {
         answer.map(drop).context("no encode worker answers queries; nothing was changed")
     }
 
-    async fn drop_old(&self, record: CollectionRecord, json: bool) -> anyhow::Result<Done> {
-        if let Some(serving) = &record.serving {
-            let from = self.collections.record(&serving.from).await?;
-            if let (false, Some(former)) = (from.dropped, &from.model) {
-                // because: a run that was killed may have left something to bring over
-                let target = (&serving.generation, &serving.model);
-                let mirror = Mirror::open(&self.bus, &record, &from.name, target).await?;
-                let models = (former, &serving.model);
-                self.finish(mirror, models, Instant::now()).await?;
+    async fn drop_old(&self, record: CollectionRecord) -> anyhow::Result<Done> {
+        let serving = record.generation();
+        let mut idle = self.collections.generations(&self.name).await?;
+        idle.retain(|generation| generation.name != *serving);
+        for generation in &idle {
+            if !generation.dropped {
+                Box::pin(self.bring_over(&record, generation)).await?;
             }
         }
+        let now = self.collections.record(&self.name).await?;
+        ensure!(
+            now.generation() == serving,
+            "`{}` serves since a moment ago, and nothing was dropped: run the same command again",
+            now.generation()
+        );
         let mut dropped = Vec::new();
-        for generation in self.collections.generations(&self.name).await? {
-            let is_idle = generation.name != *record.generation() && !generation.dropped;
-            if let (true, Some(model)) = (is_idle, generation.model) {
-                self.collections.drop_logs(&generation.name).await?;
+        for generation in idle {
+            let Some(model) = generation.model else { continue };
+            // because: a run that was killed may have left logs of what is marked as dropped
+            self.collections.drop_logs(&generation.name).await?;
+            if !generation.dropped {
                 dropped.push(model);
             }
         }
-        if json {
+        if !self.show {
             say_json(&serde_json::json!({ "collection": self.name, "dropped": dropped }))?;
         } else if dropped.is_empty() {
             say(format_args!("{}: there is nothing that does not serve", self.name));
-        }
-        if !json {
+        } else {
             dropped.iter().for_each(|model| say(format_args!("{}: dropped {model}", self.name)));
         }
         Ok(Done::Fully)
+    }
+
+    /// Has what serves hold what an idle generation says: a run that was killed may have left something.
+    async fn bring_over(
+        &self,
+        record: &CollectionRecord,
+        idle: &CollectionRecord,
+    ) -> anyhow::Result<()> {
+        let (Some(former), Some(model)) = (&idle.model, record.serving_model()) else {
+            return Ok(());
+        };
+        self.bus.provision_queues(&weimocir_encode::lane(former, 1, ACK_WAIT)).await?;
+        let target = (record.generation(), model);
+        let mirror = Mirror::open(&self.bus, record, &idle.name, target).await?;
+        let finished = Box::pin(self.finish(mirror, (former, model), Instant::now())).await?;
+        let lost = finished.given_up as u64 + finished.left_out;
+        ensure!(
+            lost == 0 || self.args.give_up,
+            "{lost} images would be lost: see `weimocir dead list`; --drop-old --give-up drops all the same"
+        );
+        Ok(())
     }
 }
 
@@ -239,6 +327,11 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 fn show(bar: &ProgressBar, mirror: &Mirror<'_>) {
     bar.set_length(bar.length().unwrap_or_default().max(mirror.images));
     bar.set_position(mirror.images);
+}
+
+/// Whether so many are missing that the model is the reason, and not they.
+fn is_much(given_up: u64, images: u64) -> bool {
+    given_up > 10 && given_up * 100 > given_up + images
 }
 
 /// Whether a worker that was started with `source` has the model that is asked for.
@@ -296,6 +389,15 @@ mod tests {
             ("bundled", "", false),
         ] {
             assert_eq!(is_same(source, asked), expected, "{source} {asked}");
+        }
+    }
+
+    #[test]
+    fn a_hundredth_of_the_images_is_much_and_ten_are_not() {
+        for (given_up, images, expected) in
+            [(0, 0, false), (10, 0, false), (11, 0, true), (11, 1_089, false), (11, 1_088, true)]
+        {
+            assert_eq!(is_much(given_up, images), expected, "{given_up} {images}");
         }
     }
 
