@@ -68,7 +68,7 @@ const KNOWN: Figure =
     figure(240.0, "B", "of the index for an image, beside vectors and codes", STORE);
 const START: Figure = figure(7.0, "s", "start of a store, for a million images", STORE);
 const REBUILD: Figure = figure(61.0, "s", "start without an index, for a million images", STORE);
-const SEARCH: Figure = figure(6.3, "ms", "search of a million images, on two cores", INDEX);
+const SEARCH: Figure = figure(5.2, "ms", "search of a million images, on two cores", INDEX);
 const ENTRY: Figure = figure(
     267.0,
     "B",
