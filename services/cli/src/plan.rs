@@ -341,7 +341,7 @@ mod tests {
             (plan.memory_bytes / 1e9, " GB of memory. "),
             (plan.index_bytes / 1e9, " GB of index, beside"),
             (plan.sled_bytes / 1e9, " GB in sled"),
-            (plan.search_ms_per_shard, " (3.5) | 7.5 (4.8)"),
+            (plan.search_ms_per_shard, " (3.6) | 8.6 (5.6)"),
         ] {
             let told = told(after);
             assert!((planned / told - 1.0).abs() < 0.1, "{planned} for{after}, where it is {told}");

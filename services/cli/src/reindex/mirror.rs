@@ -134,6 +134,7 @@ impl<'a> Mirror<'a> {
         few: usize,
         told: impl Fn(&Self),
     ) -> anyhow::Result<()> {
+        let mut before = usize::MAX;
         loop {
             let mut missing = 0;
             for shard in 0..self.sources.len() {
@@ -151,9 +152,11 @@ impl<'a> Mirror<'a> {
             }
             self.look().await?;
             told(self);
-            if missing <= few {
+            // because: what comes as fast as it is brought over never gets less
+            if missing <= few || (few > 0 && missing >= before) {
                 return Ok(());
             }
+            before = missing;
         }
     }
 
@@ -173,7 +176,8 @@ impl<'a> Mirror<'a> {
                 }
             }
         }
-        let parts = missing.len();
+        // because: a deletion is in every generation at once, and is no more than repeated here
+        let parts = missing.iter().filter(|work| !matches!(work, Work::Deletion { .. })).count();
         let submitting = missing.into_iter().map(|work| self.target.submit(work).boxed());
         let submitting = stream::iter(submitting.collect::<Vec<_>>());
         let submitted: Vec<_> = submitting.buffer_unordered(SUBMISSIONS).try_collect().await?;
