@@ -7,6 +7,9 @@ use weimocir_runtime::Collections;
 
 use crate::{Done, Shared, say, say_json};
 
+/// How long deliveries of a queue to encode may be silent.
+pub(crate) const ACK_WAIT: Duration = Duration::from_secs(30);
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProvisionArgs {
     /// Shards of the gallery, if this makes it
@@ -28,12 +31,12 @@ pub(crate) async fn run(args: ProvisionArgs, shared: Shared) -> anyhow::Result<D
     bus.provision().await?;
     bus.provision_feeds().await?;
     // because: how many a worker takes at once is its own matter
-    let [images, captions] = weimocir_encode::queues(1, Duration::from_secs(30));
+    let [images, captions] = weimocir_encode::queues(1, ACK_WAIT);
     let pictures = weimocir_caption::queue(1, Duration::from_secs(60));
     let mut queues = vec![images, captions, pictures, weimocir_store::deletions()];
     let models: Vec<_> = args.models.into_iter().map(ModelId::new).collect();
     for model in &models {
-        queues.extend(weimocir_encode::lane(model, 1, Duration::from_secs(30)));
+        queues.extend(weimocir_encode::lane(model, 1, ACK_WAIT));
     }
     bus.provision_queues(&queues).await?;
     let collections = Collections::open(&bus).await?;

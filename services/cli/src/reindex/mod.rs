@@ -22,7 +22,7 @@ use weimocir_wire::{
     vectors::CollectionRecord,
 };
 
-use crate::{Done, PATIENCE, Shared, ingest::bar, say, say_json};
+use crate::{Done, PATIENCE, Shared, ingest::bar, provision::ACK_WAIT, say, say_json};
 use mirror::{AT_ONCE, Mirror, STALL};
 
 #[derive(Debug, clap::Args)]
@@ -320,9 +320,6 @@ impl Run {
         Ok(())
     }
 }
-
-/// How long a queue's deliveries may be silent, where this makes it.
-const ACK_WAIT: Duration = Duration::from_secs(30);
 
 fn show(bar: &ProgressBar, mirror: &Mirror<'_>) {
     bar.set_length(bar.length().unwrap_or_default().max(mirror.images));
