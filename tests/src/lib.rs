@@ -7,8 +7,10 @@ pub mod hostile;
 pub mod mixture;
 mod pictures;
 mod pipeline;
+mod searching;
 mod work;
 
 pub use pictures::{render, tiny};
 pub use pipeline::{Kind, Outcome, Pipeline, Role, Worker, pinned, program, until};
+pub use searching::Searching;
 pub use work::{Counted, EncodeWork};

@@ -5,13 +5,12 @@ use std::{collections::BTreeMap, process::Stdio, time::Duration};
 use serde_json::{Value, json};
 use tokio::{
     process::Command,
-    task::{JoinHandle, JoinSet},
     time::{MissedTickBehavior, interval},
 };
 use weimocir_catalogue::Split;
 use weimocir_domain::{Collection, ImageId, ModelId, Revision, Shard};
 use weimocir_runtime::{Bus, CancellationToken, Collections, DeadLetters, Pictures, ShardLog};
-use weimocir_tests::{Kind, Outcome, Pipeline, Worker, program, render, tiny, until};
+use weimocir_tests::{Kind, Outcome, Pipeline, Searching, Worker, program, render, tiny, until};
 use weimocir_wire::{
     Encoding, decode,
     search::{Refusal, SearchAnswer, SearchRequest},
@@ -25,8 +24,6 @@ const SLOW: &str = "simulated:250ms,64";
 const QUICK: &str = "simulated:10ms,8";
 const SHARDS: u16 = 2;
 const PICTURES: usize = 40;
-/// Between two searches.
-const PACE: Duration = Duration::from_millis(20);
 
 /// A collection of pictures with captions and metadata, and workers of two models.
 struct Stage {
@@ -119,8 +116,8 @@ impl Stage {
         Ok(submitted.into())
     }
 
-    fn searching(&self, stop: &CancellationToken) -> JoinHandle<(Vec<String>, usize)> {
-        tokio::spawn(search(self.bus.clone(), stop.clone()))
+    fn searching(&self) -> Searching {
+        Searching::start(self.bus.clone(), request())
     }
 }
 
@@ -170,38 +167,12 @@ fn request() -> SearchRequest {
     SearchRequest { modifier: Some("a red dress".into()), k: Some(3), ..SearchRequest::default() }
 }
 
-/// 50 searches a second until told to stop; those that failed, of all.
-async fn search(bus: Bus, stop: CancellationToken) -> (Vec<String>, usize) {
-    let mut clock = interval(PACE);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut searches: JoinSet<Result<SearchAnswer, Refusal>> = JoinSet::new();
-    while !stop.is_cancelled() {
-        clock.tick().await;
-        let bus = bus.clone();
-        searches.spawn(async move {
-            bus.ask(subjects::SEARCH, &request(), Duration::from_secs(6)).await
-        });
-    }
-    let (mut failed, mut all) = (Vec::new(), 0);
-    while let Some(search) = searches.join_next().await {
-        all += 1;
-        match search {
-            Ok(Ok(answer)) if !answer.partial && answer.candidates.len() == 3 => {}
-            Ok(Ok(answer)) => failed.push(format!("partial: {:?}", answer.missing_shards)),
-            Ok(Err(refusal)) => failed.push(refusal.to_string()),
-            Err(error) => failed.push(error.to_string()),
-        }
-    }
-    (failed, all)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_changed_and_changed_back_while_everything_goes_on() -> anyhow::Result<()> {
     let stage = Stage::new(SLOW).await?;
     let (own, other) = (Collection::default(), stage.other());
     let before = stage.search().await?;
-    let stop = CancellationToken::new();
-    let searching = stage.searching(&stop);
+    let searching = stage.searching();
     let meanwhile = async {
         until("the first words", async || {
             let collections = Collections::open(&stage.bus).await?;
@@ -261,9 +232,7 @@ async fn a_model_is_changed_and_changed_back_while_everything_goes_on() -> anyho
     assert!(expected.remove(&deleted).is_some());
     assert_eq!(gone_on.images, expected, "the former generation has gone on");
     stage.reindex(&["--model", before.model.as_str()]).await?.json()?;
-    stop.cancel();
-    let (failed, all) = searching.await?;
-    assert!(failed.is_empty(), "{} of {all} searches failed: {failed:?}", failed.len());
+    let all = searching.stop().await?;
     assert!(all > 100, "only {all} searches");
 
     let (back, new) = (stage.words(&own).await?, stage.words(&other).await?);
@@ -333,8 +302,7 @@ async fn what_was_deleted_before_the_change_is_not_found_after_it() -> anyhow::R
 async fn killed_at_any_moment_it_goes_on_where_it_was() -> anyhow::Result<()> {
     let stage = Stage::new(SLOW).await?;
     let (own, other) = (Collection::default(), stage.other());
-    let stop = CancellationToken::new();
-    let searching = stage.searching(&stop);
+    let searching = stage.searching();
     for some in [1, 10] {
         let mut killed = stage.begin(SLOW)?;
         until("some words", async || {
@@ -352,9 +320,7 @@ async fn killed_at_any_moment_it_goes_on_where_it_was() -> anyhow::Result<()> {
     killed.kill().await?;
     let told = stage.reindex(&["--model", SLOW]).await?.json()?;
     assert_eq!(told["images"], PICTURES, "{told}");
-    stop.cancel();
-    let (failed, all) = searching.await?;
-    assert!(failed.is_empty(), "{} of {all} searches failed: {failed:?}", failed.len());
+    searching.stop().await?;
     let (old, new) = (stage.words(&own).await?, stage.words(&other).await?);
     assert!(old.are(&new), "{old:?}\n{new:?}");
     Ok(())

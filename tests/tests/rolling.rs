@@ -1,21 +1,8 @@
 //! Every worker replaced, one after the other, while people search.
 
-use std::time::Duration;
-
-use tokio::{
-    task::JoinSet,
-    time::{MissedTickBehavior, interval},
-};
 use weimocir_catalogue::Split;
-use weimocir_runtime::{Bus, CancellationToken};
-use weimocir_tests::{Kind, Pipeline, Worker, render, until};
-use weimocir_wire::{
-    search::{Refusal, SearchAnswer, SearchRequest},
-    subjects,
-};
-
-/// Between two searches.
-const PACE: Duration = Duration::from_millis(20);
+use weimocir_tests::{Kind, Pipeline, Searching, Worker, render, until};
+use weimocir_wire::search::SearchRequest;
 
 /// Two workers of each kind, and the pictures that they hold.
 struct Pairs {
@@ -62,33 +49,6 @@ impl Pairs {
     }
 }
 
-/// 50 searches a second until told to stop; those that failed, of all.
-async fn search(bus: Bus, stop: CancellationToken) -> (Vec<String>, usize) {
-    let mut clock = interval(PACE);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut searches: JoinSet<Result<SearchAnswer, Refusal>> = JoinSet::new();
-    while !stop.is_cancelled() {
-        clock.tick().await;
-        let bus = bus.clone();
-        searches.spawn(async move {
-            let modifier = Some("a red dress".to_owned());
-            let request = SearchRequest { modifier, k: Some(3), ..SearchRequest::default() };
-            bus.ask(subjects::SEARCH, &request, Duration::from_secs(6)).await
-        });
-    }
-    let (mut failed, mut all) = (Vec::new(), 0);
-    while let Some(search) = searches.join_next().await {
-        all += 1;
-        match search {
-            Ok(Ok(answer)) if !answer.partial && answer.candidates.len() == 3 => {}
-            Ok(Ok(answer)) => failed.push(format!("partial: {:?}", answer.missing_shards)),
-            Ok(Err(refusal)) => failed.push(refusal.to_string()),
-            Err(error) => failed.push(error.to_string()),
-        }
-    }
-    (failed, all)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_search_fails_while_every_worker_is_replaced() -> anyhow::Result<()> {
     let mut pairs = Pairs::start().await?;
@@ -101,15 +61,14 @@ async fn no_search_fails_while_every_worker_is_replaced() -> anyhow::Result<()> 
     })
     .await?;
 
-    let stop = CancellationToken::new();
-    let searching = tokio::spawn(search(pairs.pipeline.bus().await?, stop.clone()));
+    let modifier = Some("a red dress".to_owned());
+    let request = SearchRequest { modifier, k: Some(3), ..SearchRequest::default() };
+    let searching = Searching::start(pairs.pipeline.bus().await?, request);
     for kind in Kind::ALL {
         pairs.replace(kind).await?;
         pairs.replace(kind).await?;
     }
-    stop.cancel();
-    let (failed, all) = searching.await?;
-    assert!(failed.is_empty(), "{} of {all} searches failed: {failed:?}", failed.len());
+    let all = searching.stop().await?;
     assert!(all > 100, "only {all} searches");
     Ok(())
 }
