@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use weimocir_client::Gallery;
 use weimocir_domain::ImageId;
+use weimocir_runtime::Collections;
 use weimocir_wire::{subjects, work::DeleteImage};
 
 use crate::{Done, PATIENCE, Shared, say, say_json};
@@ -18,7 +19,9 @@ pub(crate) struct DeleteArgs {
 
 pub(crate) async fn run(args: DeleteArgs, shared: Shared) -> anyhow::Result<Done> {
     let bus = shared.connect().await?;
-    let gallery = Gallery::new(&bus, shared.existing_collection(&bus).await?);
+    let collections = Collections::open(&bus).await?;
+    let record = collections.get(&shared.collection).await?;
+    let gallery = Gallery::new(&bus, record).following(&collections);
     let (mut deleted, mut unknown) = (Vec::new(), Vec::new());
     for image in args.images {
         let was_there = gallery.certain_state(image).await?.image.is_some();

@@ -99,7 +99,7 @@ pub(crate) async fn follow(
     RawQuery(query): RawQuery,
 ) -> Result<impl IntoResponse, Problem> {
     let images = ids(query.as_deref().unwrap_or_default())?;
-    let gallery = app.gallery(&collection).await?;
+    let gallery = app.gallery(&collection).await?.following(&app.collections);
     let read_letters = app.letters.last_number().await?.saturating_sub(EARLIER_LETTERS);
     let until = Instant::now() + LONGEST;
     let following = Following {

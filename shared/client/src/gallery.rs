@@ -1,14 +1,10 @@
 //! Questions to the stores of one collection.
 
-use std::{
-    cmp::Reverse,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, stream};
 use weimocir_domain::{Collection, ImageId, Revision, Shard};
-use weimocir_runtime::{Bus, CollectionError, Collections, LATELY};
+use weimocir_runtime::{Bus, Collections};
 use weimocir_wire::{
     query::{
         ImageState, ListQuery, ListedImage, Listing, Lookup, LookupQuery, Record, RecordQuery,
@@ -29,8 +25,8 @@ const SHARDS: usize = 32;
 pub struct Gallery {
     pub bus: Bus,
     pub collection: CollectionRecord,
-    /// The generation that served, and when; none where it is one generation for good.
-    serving: Option<Arc<Mutex<(Instant, Collection)>>>,
+    /// Where it is looked up what serves; none where that is what the record says.
+    collections: Option<Arc<Collections>>,
 }
 
 /// What a collection holds.
@@ -43,38 +39,31 @@ pub struct Totals {
 }
 
 impl Gallery {
+    /// The stores of the generation that serves by this record.
     pub fn new(bus: &Bus, collection: CollectionRecord) -> Self {
-        let serving = Arc::new(Mutex::new((Instant::now(), collection.generation().clone())));
-        Self { bus: bus.clone(), collection, serving: Some(serving) }
+        Self { bus: bus.clone(), collection, collections: None }
     }
 
     /// The stores of one generation, whichever serves.
     pub fn of_generation(bus: &Bus, generation: Collection, shards: u16) -> Self {
-        let collection = CollectionRecord::new(generation, shards);
-        Self { bus: bus.clone(), collection, serving: None }
+        Self::new(bus, CollectionRecord::new(generation, shards))
     }
 
-    /// The generation that serves, since a feed may go on for days.
-    async fn generation(&self) -> Collection {
-        let Some(serving) = &self.serving else { return self.collection.name.clone() };
-        let held = || serving.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, known) = held().clone();
-        let now = Instant::now();
-        if at + LATELY > now {
-            return known;
-        }
-        let asked = async {
-            let record = Collections::open(&self.bus).await?.get(&self.collection.name).await?;
-            Ok::<_, CollectionError>(record.generation().clone())
-        };
-        match asked.boxed().await {
-            Ok(generation) => {
-                *held() = (now, generation.clone());
-                generation
-            }
+    /// Asks whichever generation serves by then, since a feed may go on for days.
+    #[must_use]
+    pub fn following(self, collections: &Collections) -> Self {
+        Self { collections: Some(Arc::new(collections.clone())), ..self }
+    }
+
+    /// The generation that is asked now.
+    pub async fn generation(&self) -> Collection {
+        let known = || self.collection.generation().clone();
+        let Some(collections) = &self.collections else { return known() };
+        match collections.lately(&self.collection.name).boxed().await {
+            Ok(record) => record.generation().clone(),
             Err(error) => {
-                tracing::debug!(%error, "taking the generation that served a moment ago");
-                known
+                tracing::debug!(%error, "taking the generation that served at first");
+                known()
             }
         }
     }

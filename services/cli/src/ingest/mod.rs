@@ -143,7 +143,7 @@ pub(crate) async fn ingest(
         max_bytes: args.max_bytes,
         patient: true,
     };
-    let gallery = Gallery::new(bus, collection);
+    let gallery = Gallery::new(bus, collection).following(&collections);
     let submitter = Submitter::new(gallery, Pictures::open(bus).await?, options);
     let feed = Feed::new(submitter, args, tables);
     let mut summary = Summary::default();

@@ -155,7 +155,8 @@ fn submitter_into(app: &Gateway, record: CollectionRecord, make_captions: bool) 
         max_bytes: app.args.http_max_bytes,
         patient: false,
     };
-    Submitter::new(Gallery::new(&app.bus, record), app.pictures.clone(), options)
+    let gallery = Gallery::new(&app.bus, record).following(&app.collections);
+    Submitter::new(gallery, app.pictures.clone(), options)
 }
 
 /// All of them, unless none was taken.
