@@ -123,7 +123,8 @@ fn wrong_usage_is_told() {
     let base = ["cirr", "--data", &data, "--features", &features];
     for (more, code, why) in [
         (&["--alpha", "1.5"][..], 2, "alpha is 1.5, which is not between 0 and 1"),
-        (&["--sweep", "0.3"], 1, "does not reach from 0 to 1"),
+        (&["--sweep", "0.3"], 2, "does not reach from 0 to 1"),
+        (&["--sweep", "a tenth"], 2, "invalid float literal"),
         (&["--sweep", "0.1", "--beta", "0.5"], 2, "cannot be used with"),
         (&["--tune", "1"], 2, "--sweep"),
         (&["--split", "test2"], 2, "\"val\" and \"test1\""),

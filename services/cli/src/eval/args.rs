@@ -7,7 +7,7 @@ use std::{
 };
 
 use weimocir_domain::{Alpha, Beta, LongText, TextReference};
-use weimocir_evaluation::cirr::Split;
+use weimocir_evaluation::{Grid, cirr::Split};
 use weimocir_models::{DeviceChoice, ModelSource, Precision};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -38,8 +38,8 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(super) backbone: BackboneArgs,
     /// Evaluate every α and β from 0 to 1 in steps of this size
-    #[arg(long, value_name = "STEP", conflicts_with_all = ["alpha", "beta"])]
-    pub(super) sweep: Option<f64>,
+    #[arg(long, value_name = "STEP", value_parser = grid, conflicts_with_all = ["alpha", "beta"])]
+    pub(super) sweep: Option<Grid>,
     /// How much the modifier counts against the reference, 0 to 1 [default: what suits the model, 0.8
     /// for features]
     #[arg(long, value_name = "α")]
@@ -118,6 +118,10 @@ pub(super) enum Dataset {
     Triplets,
     /// The project's own held-out garments, drawn where they are missing
     Catalogue,
+}
+
+fn grid(step: &str) -> anyhow::Result<Grid> {
+    Ok(Grid::sweep(step.parse()?)?)
 }
 
 impl EvalArgs {

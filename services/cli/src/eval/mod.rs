@@ -106,7 +106,8 @@ struct Results {
 
 /// Evaluates all cases, and writes the tables.
 fn scored(args: &EvalArgs, data: &Data) -> anyhow::Result<Results> {
-    let (cases, grid) = (&data.cases, grid(args, data)?);
+    let cases = &data.cases;
+    let grid = args.sweep.clone().unwrap_or_else(|| Grid::point(data.alpha, data.beta));
     let parts: anyhow::Result<Vec<_>> =
         cases.iter().map(|case| swept(args, case, grid.clone())).collect();
     let (parts, metrics) = (parts?, &cases[0].set.metrics);
@@ -166,13 +167,6 @@ fn swept(args: &EvalArgs, case: &Case, grid: Grid) -> anyhow::Result<Vec<Sweep>>
     });
     bar.finish_and_clear();
     Ok(sweeps?)
-}
-
-fn grid(args: &EvalArgs, data: &Data) -> anyhow::Result<Grid> {
-    match args.sweep {
-        Some(step) => Ok(Grid::sweep(step)?),
-        None => Ok(Grid::point(data.alpha, data.beta)),
-    }
 }
 
 /// What results.csv holds: every category, and their mean where there are more than one.
