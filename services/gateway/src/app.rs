@@ -37,7 +37,7 @@ use crate::{
     collections, events, images,
     images::Thumbnails,
     measure, page,
-    problem::Problem,
+    problem::{self, Problem},
     search, status,
 };
 
@@ -104,7 +104,7 @@ impl Gateway {
         (name = "images", description = "Put images in, look at them, take them out"),
         (name = "collections", description = "Galleries, and how the pipeline does")
     ),
-    components(schemas(events::ImageEvent, events::StatusEvent)),
+    components(schemas(events::ImageEvent, events::StatusEvent, Problem)),
     modifiers(&Bearer)
 )]
 struct Description;
@@ -122,7 +122,7 @@ impl Modify for Bearer {
 
 /// The whole interface, and its description.
 fn interface() -> (Router<App>, utoipa::openapi::OpenApi) {
-    OpenApiRouter::with_openapi(Description::openapi())
+    let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(search::search))
         .routes(routes!(collections::list))
         .routes(routes!(collections::get, collections::declare))
@@ -132,7 +132,9 @@ fn interface() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(images::thumbnail))
         .routes(routes!(events::follow))
         .routes(routes!(status::status))
-        .split_for_parts()
+        .split_for_parts();
+    problem::describe(&mut description);
+    (router, description)
 }
 
 pub(crate) fn router(app: App, operations: &Operations) -> Router {
@@ -194,6 +196,8 @@ async fn unknown_method(State(_): State<App>) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -205,9 +209,19 @@ mod tests {
         for operation in operations {
             count += 1;
             let answers = operation["responses"].as_object().unwrap();
-            assert!(answers.contains_key("401") && answers.contains_key("429"), "{operation}");
+            let failures = answers.iter().filter(|(status, _)| status.as_str() >= "400");
+            let problem = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
+            let contents = json!({ "application/problem+json": problem });
+            assert!(failures.clone().all(|(_, told)| told["content"] == contents), "{operation}");
+            let every = ["401", "429", "503"];
+            assert!(every.iter().all(|status| answers.contains_key(*status)), "{operation}");
             assert!(operation["summary"].is_string(), "{operation}");
         }
         assert_eq!(count, 12);
+        assert_eq!(
+            description["paths"]["/v1/search"]["post"]["responses"]["503"]["description"],
+            "A worker that is needed does not answer"
+        );
+        assert!(description["components"]["schemas"]["Problem"].is_object());
     }
 }

@@ -51,9 +51,6 @@ pub(crate) struct Declaration {
     tag = "collections",
     responses(
         (status = 200, description = "Every collection, by name", body = CollectionList),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "NATS does not answer", body = Problem, content_type = "application/problem+json"),
     ),
     security((), ("key" = []))
 )]
@@ -70,11 +67,8 @@ pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, Pr
     params(("collection" = Collection, Path, description = "Its name")),
     responses(
         (status = 200, description = "The collection", body = CollectionView),
-        (status = 400, description = "No name of a collection", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is none of this name", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "NATS does not answer", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "No name of a collection"),
+        (status = 404, description = "There is none of this name"),
     ),
     security((), ("key" = []))
 )]
@@ -96,12 +90,9 @@ pub(crate) async fn get(
     request_body = Declaration,
     responses(
         (status = 200, description = "The collection, with the fields", body = CollectionView),
-        (status = 400, description = "A field is declared with another kind already, or makes no sense", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "Too much", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "No JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "NATS does not answer", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "A field is declared with another kind already, or makes no sense"),
+        (status = 413, description = "Too much"),
+        (status = 415, description = "No JSON"),
     ),
     security((), ("key" = []))
 )]

@@ -85,11 +85,8 @@ const EARLIER_LETTERS: u64 = 1_000;
     ),
     responses(
         (status = 200, description = "Events `image`, `status` and `done`", content((StreamedEvent = "text/event-stream"))),
-        (status = 400, description = "An id that is none", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such collection", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "NATS does not answer", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "An id that is none"),
+        (status = 404, description = "No such collection"),
     ),
     security((), ("key" = []))
 )]

@@ -1,12 +1,16 @@
 //! What a request that fails is told: a problem document (RFC 9457), with the wire's code for
-//! programs and a sentence for people.
+//! programs and a sentence for people. Routes describe their own failures alone; `describe` adds those
+//! that each may have.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{self, Content, OpenApi, Ref, RefOr},
+};
 use weimocir_client::SubmissionError;
 use weimocir_runtime::{BusError, CollectionError, PictureError, SubmitError};
 use weimocir_wire::search::{Refusal, RefusalCode};
@@ -31,6 +35,12 @@ pub(crate) struct Problem {
 }
 
 pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
+/// Failures of any route, unless it says more of them itself.
+const OF_ALL: [(&str, &str); 3] = [
+    ("401", "No API key, or an unknown one"),
+    ("429", "Too many requests"),
+    ("503", "NATS does not answer"),
+];
 /// When to come again, in seconds.
 // because: work on the way is done in a fraction of a second
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -74,6 +84,28 @@ impl Problem {
 
     fn unavailable(error: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, RefusalCode::Unavailable.name(), error)
+    }
+}
+
+/// Adds the failures of all routes, and that every failure is a problem document.
+pub(crate) fn describe(description: &mut OpenApi) {
+    let problem = Content::new(Some(Ref::from_schema_name(Problem::name())));
+    for item in description.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            for (status, why) in OF_ALL {
+                let response = || RefOr::T(openapi::Response::new(why));
+                responses.entry(status.to_owned()).or_insert_with(response);
+            }
+            for (status, response) in responses {
+                if let RefOr::T(response) = response
+                    && status.as_str() >= "400"
+                {
+                    response.content.insert(CONTENT_TYPE.to_owned(), RefOr::T(problem.clone()));
+                }
+            }
+        }
     }
 }
 

@@ -44,15 +44,14 @@ pub(crate) struct SearchForm {
     request_body(content((SearchRequest = "application/json"), (SearchForm = "multipart/form-data"))),
     responses(
         (status = 200, description = "The closest images, the best first", body = SearchAnswer),
-        (status = 400, description = "The search says nothing, or something wrong", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such collection or image", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The collection has no images or captions yet, or another model", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The picture is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Neither JSON nor a form", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too much at once: come again", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "A worker that is needed does not answer", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "It took too long", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "The search says nothing, or something wrong"),
+        (status = 404, description = "No such collection or image"),
+        (status = 409, description = "The collection has no images or captions yet, or another model"),
+        (status = 413, description = "The picture is too large"),
+        (status = 415, description = "Neither JSON nor a form"),
+        (status = 429, description = "Too much at once: come again"),
+        (status = 503, description = "A worker that is needed does not answer"),
+        (status = 504, description = "It took too long"),
     ),
     security((), ("key" = []))
 )]

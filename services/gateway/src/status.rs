@@ -47,9 +47,6 @@ pub(crate) struct WorkerCount {
     tag = "collections",
     responses(
         (status = 200, description = "The state of the pipeline", body = Status),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "NATS does not answer", body = Problem, content_type = "application/problem+json"),
     ),
     security((), ("key" = []))
 )]

@@ -80,12 +80,10 @@ pub(crate) struct GetOptions {
     params(("collection" = Collection, Path, description = "The gallery"), ListOptions),
     responses(
         (status = 200, description = "A page of images", body = ImageList),
-        (status = 400, description = "A limit or cursor that is none", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such collection", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "A store does not answer", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "A store takes too long", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "A limit or cursor that is none"),
+        (status = 404, description = "No such collection"),
+        (status = 503, description = "A store does not answer"),
+        (status = 504, description = "A store takes too long"),
     ),
     security((), ("key" = []))
 )]
@@ -119,12 +117,10 @@ pub(crate) async fn list(
     ),
     responses(
         (status = 200, description = "The image", body = ImageDetails),
-        (status = 400, description = "An id that is none", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such collection or image", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Its store does not answer", body = Problem, content_type = "application/problem+json"),
-        (status = 504, description = "Its store takes too long", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "An id that is none"),
+        (status = 404, description = "No such collection or image"),
+        (status = 503, description = "Its store does not answer"),
+        (status = 504, description = "Its store takes too long"),
     ),
     security((), ("key" = []))
 )]
@@ -152,11 +148,10 @@ pub(crate) async fn get(
     ),
     responses(
         (status = 202, description = "It leaves the gallery in a moment"),
-        (status = 400, description = "An id that is none", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such collection or image", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests, or a full queue", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "NATS or its store does not answer", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "An id that is none"),
+        (status = 404, description = "No such collection or image"),
+        (status = 429, description = "Too many requests, or a full queue"),
+        (status = 503, description = "NATS or its store does not answer"),
     ),
     security((), ("key" = []))
 )]

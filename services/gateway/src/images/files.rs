@@ -35,11 +35,8 @@ pub(crate) struct ThumbnailOptions {
     responses(
         (status = 200, description = "The file", content(("image/*"))),
         (status = 304, description = "The client has it already"),
-        (status = 400, description = "An id that is none", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such picture", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "NATS does not answer", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "An id that is none"),
+        (status = 404, description = "No such picture"),
     ),
     security((), ("key" = []))
 )]
@@ -66,12 +63,9 @@ pub(crate) async fn file(
     responses(
         (status = 200, description = "The picture, upright", content(("image/jpeg"))),
         (status = 304, description = "The client has it already"),
-        (status = 400, description = "An id or a size that is none", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such picture", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "It cannot be decoded", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "NATS does not answer", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "An id or a size that is none"),
+        (status = 404, description = "No such picture"),
+        (status = 422, description = "It cannot be decoded"),
     ),
     security((), ("key" = []))
 )]

@@ -106,13 +106,11 @@ const AT_ONCE: usize = 8;
     responses(
         (status = 200, description = "Of lines: an outcome a line, as they are decided", content((Submitted = "application/x-ndjson"))),
         (status = 202, description = "What became of each picture", body = SubmittedImages),
-        (status = 400, description = "A body that makes no sense", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or an unknown one", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "A picture is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "Neither a form, JSON, nor lines of JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "No picture was taken: `images` says why", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too much at once, or a full queue: come again", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "NATS does not answer", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "A body that makes no sense"),
+        (status = 413, description = "A picture is too large"),
+        (status = 415, description = "Neither a form, JSON, nor lines of JSON"),
+        (status = 422, description = "No picture was taken: `images` says why"),
+        (status = 429, description = "Too much at once, or a full queue: come again"),
     ),
     security((), ("key" = []))
 )]
