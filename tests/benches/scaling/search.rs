@@ -55,10 +55,7 @@ pub(crate) async fn stores(args: &Args) -> anyhow::Result<Value> {
         args.scan_ns,
         (args.scan_ns * IMAGES as u64) as f64 / 1e6
     );
-    println!(
-        "| stores | searches/s | share of linear | ms alone, p50 | failed |\n|---|---|---|---|---|"
-    );
-    let mut rows = Vec::new();
+    let mut table = Table::new("stores", ("ms alone, p50", "ms_alone"));
     for &count in &args.workers {
         ensure!(count <= usize::from(SHARDS), "there are {SHARDS} shards for {count} stores");
         let stores = bench.start_stores(count, Some(args.scan_ns))?;
@@ -70,21 +67,14 @@ pub(crate) async fn stores(args: &Args) -> anyhow::Result<Value> {
             alone.push(began.elapsed().as_secs_f64() * 1e3);
         }
         alone.sort_by(f64::total_cmp);
-        let row = Row { count, alone: alone[alone.len() / 2], ..bench.rate(CLIENTS, args).await? };
-        rows.push(row);
-        let linear = row.share_of_linear(rows[0]);
-        println!("| {count} | {:.1} | {linear:.3} | {:.0} | {} |", row.rate, row.alone, row.failed);
+        let alone = alone[alone.len() / 2];
+        let rate = bench.rate(CLIENTS, args).await?;
+        table.add(count, rate, (alone, format!("{alone:.0}")));
         for store in stores {
             store.stop().await?;
         }
     }
-    let told = rows.iter().map(|row| {
-        json!({
-            "stores": row.count, "searches_per_s": row.rate, "ms_alone": row.alone,
-            "share_of_linear": row.share_of_linear(rows[0]), "failed": row.failed,
-        })
-    });
-    Ok(json!({ "images": IMAGES, "scan_ns": args.scan_ns, "rows": told.collect::<Vec<_>>() }))
+    Ok(json!({ "images": IMAGES, "scan_ns": args.scan_ns, "rows": table.rows }))
 }
 
 /// More query workers.
@@ -95,10 +85,7 @@ pub(crate) async fn queries(args: &Args) -> anyhow::Result<Value> {
         "\nQuery workers: {IN_HAND} searches at the same time each, whose encoding takes {} ms\n",
         args.encoding_ms
     );
-    println!(
-        "| query workers | searches/s | share of linear | told busy, of 100 | failed |\n|---|---|---|---|---|"
-    );
-    let mut rows = Vec::new();
+    let mut table = Table::new("query workers", ("told busy, of 100", "told_busy"));
     for &count in &args.workers {
         let searches = IN_HAND.to_string();
         let workers = (0..count)
@@ -107,45 +94,52 @@ pub(crate) async fn queries(args: &Args) -> anyhow::Result<Value> {
         bench.pipeline.until_alive(Kind::Query, count).await?;
         bench.until_whole().await?;
         // because: each goes to a worker by chance, and all are to be full
-        let row = Row { count, ..bench.rate(2 * IN_HAND * count, args).await? };
-        rows.push(row);
-        let linear = row.share_of_linear(rows[0]);
-        println!(
-            "| {count} | {:.1} | {linear:.3} | {:.0} | {} |",
-            row.rate,
-            row.busy * 1e2,
-            row.failed
-        );
+        let rate = bench.rate(2 * IN_HAND * count, args).await?;
+        table.add(count, rate, (rate.busy, format!("{:.0}", rate.busy * 1e2)));
         for worker in workers {
             worker.stop().await?;
         }
     }
-    let told = rows.iter().map(|row| {
-        json!({
-            "query_workers": row.count, "searches_per_s": row.rate, "told_busy": row.busy,
-            "share_of_linear": row.share_of_linear(rows[0]), "failed": row.failed,
-        })
-    });
-    Ok(json!({ "encoding_ms": args.encoding_ms, "rows": told.collect::<Vec<_>>() }))
+    Ok(json!({ "encoding_ms": args.encoding_ms, "rows": table.rows }))
 }
 
-/// What one number of workers came to.
-#[derive(Debug, Clone, Copy, Default)]
-struct Row {
-    count: usize,
+/// What each number of workers came to, printed as it comes.
+struct Table {
+    workers: &'static str,
+    /// What else is told of each.
+    besides: &'static str,
+    /// Searches a second that linear is reckoned from, of one worker.
+    of_one: Option<f64>,
+    rows: Vec<Value>,
+}
+
+impl Table {
+    fn new(workers: &'static str, (column, besides): (&str, &'static str)) -> Self {
+        println!(
+            "| {workers} | searches/s | share of linear | {column} | failed |\n|---|---|---|---|---|"
+        );
+        Self { workers, besides, of_one: None, rows: Vec::new() }
+    }
+
+    fn add(&mut self, count: usize, came: Rate, (besides, shown): (f64, String)) {
+        let Rate { rate, failed, .. } = came;
+        let linear = rate / count as f64 / *self.of_one.get_or_insert(rate / count as f64);
+        println!("| {count} | {rate:.1} | {linear:.3} | {shown} | {failed} |");
+        self.rows.push(json!({
+            (self.workers.replace(' ', "_")): count, "searches_per_s": rate,
+            (self.besides): besides, "share_of_linear": linear, "failed": failed,
+        }));
+    }
+}
+
+/// What clients came to.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
     /// Whole answers in a second.
     rate: f64,
-    /// Milliseconds of a search that has all for itself.
-    alone: f64,
     /// Share of the questions that were told to come again.
     busy: f64,
     failed: u64,
-}
-
-impl Row {
-    fn share_of_linear(self, first: Self) -> f64 {
-        self.rate / first.rate * first.count as f64 / self.count as f64
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,7 +237,7 @@ impl Bench {
     }
 
     /// What so many clients come to that ask again as soon as they are answered.
-    async fn rate(self: &Arc<Self>, clients: usize, args: &Args) -> anyhow::Result<Row> {
+    async fn rate(self: &Arc<Self>, clients: usize, args: &Args) -> anyhow::Result<Rate> {
         let begin = Instant::now() + Duration::from_secs(2);
         let end = begin + Duration::from_secs(args.seconds);
         let client = || {
@@ -271,11 +265,10 @@ impl Bench {
             let counts = counts?;
             (whole, busy, failed) = (whole + counts.0, busy + counts.1, failed + counts.2);
         }
-        Ok(Row {
+        Ok(Rate {
             rate: whole as f64 / args.seconds as f64,
             busy: busy as f64 / (whole + busy).max(1) as f64,
             failed,
-            ..Row::default()
         })
     }
 }
