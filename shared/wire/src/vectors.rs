@@ -118,3 +118,30 @@ impl Message for Tombstone {
 impl Message for CollectionRecord {
     const NAME: &'static str = "collection";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_that_do_not_serve_are_those_of_other_generations() {
+        let [model, other, third] = ["model", "other", "third"].map(ModelId::new);
+        let collection = Collection::default();
+        let own = CollectionRecord {
+            model: Some(model.clone()),
+            ..CollectionRecord::new(collection.clone(), 1)
+        };
+        let generation = |model: &ModelId| CollectionRecord {
+            model: Some(model.clone()),
+            of: Some(collection.clone()),
+            ..CollectionRecord::new(collection.generation(model), 1)
+        };
+        let dropped = CollectionRecord { dropped: true, ..generation(&third) };
+        let stranger = CollectionRecord::new("stranger".parse().unwrap(), 1);
+        let records = [own.clone(), generation(&other), dropped, stranger];
+        assert_eq!(own.other_models(&records), std::slice::from_ref(&other));
+        let (generation, from) = (collection.generation(&other), collection);
+        let serving = Some(Serving { generation, model: other, from });
+        assert_eq!(CollectionRecord { serving, ..own }.other_models(&records), [model]);
+    }
+}
