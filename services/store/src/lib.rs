@@ -2,7 +2,7 @@
 //! answers what they hold. What a search makes of the candidates is the query worker's.
 //!
 //! `shard` wires one shard: `load` (disk to memory, at the start), `apply` (log to disk to memory),
-//! `disk` (sled), `saved` (the index's files beside it), `gallery` (memory and search), `serve`
+//! `disk` (sled), `saved` (the index's files beside it), `gallery` (memory, and in it `search`), `serve`
 //! (questions). `delete` turns deletions into tombstones; `simulated` is for measurements.
 
 mod apply;
