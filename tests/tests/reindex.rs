@@ -13,6 +13,7 @@ use weimocir_runtime::{Bus, CancellationToken, Collections, DeadLetters, Picture
 use weimocir_tests::{Kind, Outcome, Pipeline, Searching, Worker, program, render, tiny, until};
 use weimocir_wire::{
     Encoding, decode,
+    names::{LANES_STREAM, WORK_STREAM},
     search::{Refusal, SearchAnswer, SearchRequest},
     subjects::{self, Part},
     vectors::{CaptionsPart, ImagePart, Tombstone},
@@ -73,16 +74,7 @@ impl Stage {
     }
 
     async fn words(&self, name: &Collection) -> anyhow::Result<Words> {
-        let mut words = Words::default();
-        for shard in 0..SHARDS {
-            let mut log = ShardLog::open(&self.bus, name, Shard(shard)).await?;
-            while log.is_behind().await? {
-                for entry in log.next_entries(500).await? {
-                    words.read(&entry.subject, &entry.payload, entry.sequence)?;
-                }
-            }
-        }
-        Ok(words)
+        Words::of(&self.bus, name).await
     }
 
     /// The name of the other model's generation.
@@ -133,6 +125,19 @@ struct Words {
 }
 
 impl Words {
+    async fn of(bus: &Bus, name: &Collection) -> anyhow::Result<Self> {
+        let mut words = Self::default();
+        for shard in 0..SHARDS {
+            let mut log = ShardLog::open(bus, name, Shard(shard)).await?;
+            while log.is_behind().await? {
+                for entry in log.next_entries(500).await? {
+                    words.read(&entry.subject, &entry.payload, entry.sequence)?;
+                }
+            }
+        }
+        Ok(words)
+    }
+
     fn read(&mut self, subject: &str, payload: &[u8], sequence: u64) -> anyhow::Result<()> {
         match Part::of_subject(subject) {
             Some(Part::Image) => {
@@ -413,5 +418,65 @@ async fn an_image_that_cannot_be_encoded_holds_nothing_up() -> anyhow::Result<()
     assert_eq!(letters.as_array().map(Vec::len), Some(1), "{letters}");
     assert_eq!(letters[0]["image"], lost.to_string(), "{letters}");
     assert_eq!(stage.search().await?.model.as_str(), "simulated");
+    Ok(())
+}
+
+/// Submits tiny pictures.
+async fn submit(bus: &Bus, to: &Collection, numbers: std::ops::Range<u32>) -> anyhow::Result<()> {
+    let pictures = Pictures::open(bus).await?;
+    for n in numbers {
+        let image = pictures.put(&tiny(n)).await?;
+        let (collection, source) = (to.clone(), n.to_string());
+        let work = EncodeImage { collection, image, source, metadata: Metadata::new() };
+        bus.submit(subjects::ENCODE_IMAGE, &work).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_for_a_model_without_workers_keeps_nobody_from_their_own() -> anyhow::Result<()> {
+    let pipeline = Pipeline::bare().await?;
+    let bus = pipeline.bus().await?;
+    let (absent, own): (Collection, Collection) = ("absent".parse()?, "own".parse()?);
+    let collections = Collections::open(&bus).await?;
+    for name in [&absent, &own] {
+        collections.ensure(name, SHARDS).await?;
+    }
+    let encoded = async |name: &Collection, count: usize| {
+        until("the pictures", async || Ok(Words::of(&bus, name).await?.images.len() == count)).await
+    };
+    let bundled = pipeline.start(Kind::Encode, &[])?;
+    pipeline.until_alive(Kind::Encode, 1).await?;
+    submit(&bus, &absent, 0..1).await?;
+    encoded(&absent, 1).await?;
+    assert_eq!(bundled.stop().await?, 0);
+
+    let jetstream = async_nats::jetstream::new(async_nats::connect(pipeline.url()).await?);
+    let mut lanes = jetstream.get_stream(LANES_STREAM).await?.cached_info().config.clone();
+    lanes.max_messages_per_subject = 2;
+    jetstream.update_stream(lanes).await?;
+    let other = pipeline.start(Kind::Encode, &["--model", QUICK, "--encode-in-flight", "2"])?;
+    pipeline.until_alive(Kind::Encode, 1).await?;
+    submit(&bus, &absent, 1..20).await?;
+    submit(&bus, &own, 20..30).await?;
+    encoded(&own, 10).await?;
+    assert_eq!(bus.messages(LANES_STREAM).await?, 2, "the lane is full");
+    until(
+        "the others to wait where they were",
+        async || Ok(bus.messages(WORK_STREAM).await? == 17),
+    )
+    .await?;
+
+    // what waits is given back when its worker stops, and is passed on when there is room
+    assert_eq!(other.stop().await?, 0);
+    let log = pipeline.log(Kind::Encode);
+    assert!(!log.contains("stopped before all work was finished"), "{log}");
+    let _workers = [
+        pipeline.start(Kind::Encode, &["--model", QUICK, "--encode-in-flight", "2"])?,
+        pipeline.start(Kind::Encode, &[])?,
+    ];
+    encoded(&absent, 20).await?;
+    assert_eq!(Words::of(&bus, &own).await?.images.len(), 10);
+    assert_eq!(DeadLetters::open(&bus).await?.count().await?, 0);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weimocir_domain::{LongText, ModelId};
+use weimocir_domain::{Collection, LongText};
 use weimocir_models::{EncoderHandle, Lane, TextPreprocessor};
 use weimocir_runtime::{Bus, Delivery, Failure, PictureError, Pictures, SubmitError};
 use weimocir_wire::{
@@ -40,11 +40,9 @@ impl Ingest {
     }
 
     async fn image(&self, work: EncodeInLane) -> Result<(), Failure> {
-        let route = self.binding.route(&work.collection, work.generation.as_ref()).await?;
-        let (log, shards) = match route {
-            Route::Here { log, shards } => (log, shards),
-            Route::Lane(model) => return self.pass_on(subjects::ENCODE_IMAGE, &model, &work).await,
-        };
+        let place = (&work.collection, work.generation.as_ref());
+        let own = self.own_logs(place, (subjects::ENCODE_IMAGE, &work)).await?;
+        let Some((log, shards)) = own else { return Ok(()) };
         let EncodeInLane { image, revision, source, metadata, .. } = work;
         let bytes = self.pictures.get(image).await.map_err(picture_failure)?;
         let Embedded { value: embedding, timing } =
@@ -69,13 +67,9 @@ impl Ingest {
         if work.captions.is_empty() {
             return Err(Failure::reject("an image cannot have an empty list of captions"));
         }
-        let route = self.binding.route(&work.collection, work.generation.as_ref()).await?;
-        let (log, shards) = match route {
-            Route::Here { log, shards } => (log, shards),
-            Route::Lane(model) => {
-                return self.pass_on(subjects::ENCODE_CAPTIONS, &model, &work).await;
-            }
-        };
+        let place = (&work.collection, work.generation.as_ref());
+        let own = self.own_logs(place, (subjects::ENCODE_CAPTIONS, &work)).await?;
+        let Some((log, shards)) = own else { return Ok(()) };
         let EncodeCaptions { image, revision, captions, .. } = work;
         let texts = captions.clone();
         let tokens =
@@ -103,23 +97,26 @@ impl Ingest {
         submitted.await.map_err(submit_failure)
     }
 
-    /// To the workers of another model, as it is; where too much waits for them, so does this, and with it
-    /// whoever submits.
-    async fn pass_on<T: Message>(
+    /// The logs and shards of work for this worker's model. Another model's is passed on to its workers, as
+    /// it is; where too much waits for them, so does this, and with it whoever submits.
+    async fn own_logs<T: Message>(
         &self,
-        subject: &str,
-        model: &ModelId,
-        work: &T,
-    ) -> Result<(), Failure> {
-        tracing::debug!(%model, subject, "passed on to another model");
-        let lane = subjects::in_lane(subject, model);
-        loop {
-            match self.bus.submit(&lane, work).await {
-                Err(error @ SubmitError::Full { .. }) => {
-                    tracing::warn!(%error, %model, "waiting for workers of another model");
-                }
-                passed => return passed.map(drop).map_err(submit_failure),
+        (collection, generation): (&Collection, Option<&Collection>),
+        (subject, work): (&str, &T),
+    ) -> Result<Option<(Collection, u16)>, Failure> {
+        let model = match self.binding.route(collection, generation).await? {
+            Route::Here { log, shards } => return Ok(Some((log, shards))),
+            Route::Lane(model) => model,
+        };
+        match self.bus.offer(&subjects::in_lane(subject, &model), work).await {
+            Ok(_) => {
+                tracing::debug!(%model, subject, "passed on to another model");
+                Ok(None)
             }
+            Err(error @ SubmitError::Full { .. }) => {
+                Err(Failure::later(format!("{error}. It waits for workers of {model}")))
+            }
+            Err(error) => Err(submit_failure(error)),
         }
     }
 }

@@ -15,6 +15,9 @@ pub enum Failure {
     /// It may go better later: the delivery comes again, a bounded number of times.
     #[error("{0}")]
     Retry(String),
+    /// Not now, through no fault of the work: the worker keeps the delivery and asks again, however often.
+    #[error("{0}")]
+    Later(String),
     /// It will never go better: a dead letter.
     #[error("{0}")]
     Reject(String),
@@ -28,6 +31,10 @@ impl Failure {
         Self::Retry(error.to_string())
     }
 
+    pub fn later(error: impl std::fmt::Display) -> Self {
+        Self::Later(error.to_string())
+    }
+
     pub fn reject(error: impl std::fmt::Display) -> Self {
         Self::Reject(error.to_string())
     }
@@ -36,6 +43,7 @@ impl Failure {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Retry(_) => "again",
+            Self::Later(_) => "later",
             Self::Reject(_) => "dead",
             Self::Fatal(_) => "fatal",
         }

@@ -26,7 +26,7 @@ pub enum SubmitError {
     Wire(#[from] WireError),
     #[error("a message of {size} bytes is over the server's limit of {limit} bytes (max_payload)")]
     TooLarge { size: usize, limit: usize },
-    #[error("the queue of {subject} stayed full for {} seconds: {cause}", PATIENCE.as_secs())]
+    #[error("the queue of {subject} is full: {cause}")]
     Full { subject: String, cause: String },
     #[error("the server did not take a message on {subject}: {cause}")]
     Refused { subject: String, cause: String },
@@ -63,6 +63,19 @@ impl Bus {
         self.submit_bytes(subject, payload.into(), name).boxed().await
     }
 
+    /// As `submit`, but a full queue is told at once.
+    ///
+    /// # Errors
+    /// As `submit`.
+    pub async fn offer<T: Message>(
+        &self,
+        subject: &str,
+        message: &T,
+    ) -> Result<Revision, SubmitError> {
+        let payload = encode(message, Encoding::MessagePack)?;
+        self.publish_until_taken(subject, payload.into(), None, Duration::ZERO).boxed().await
+    }
+
     /// Publishes with the current span's context, if there is one to tell.
     async fn publish(
         &self,
@@ -84,8 +97,19 @@ impl Bus {
         payload: bytes::Bytes,
         name: Option<&str>,
     ) -> Result<Revision, SubmitError> {
+        self.publish_until_taken(subject, payload, name, PATIENCE).await
+    }
+
+    /// A full queue is waited for as long as `while_full`.
+    async fn publish_until_taken(
+        &self,
+        subject: &str,
+        payload: bytes::Bytes,
+        name: Option<&str>,
+        while_full: Duration,
+    ) -> Result<Revision, SubmitError> {
         self.check_size(payload.len())?;
-        let until = Instant::now() + PATIENCE;
+        let began = Instant::now();
         let mut pause = Duration::from_millis(50);
         loop {
             let error = match self.publish(subject, payload.clone(), name).await {
@@ -103,7 +127,8 @@ impl Bus {
                     | PublishErrorKind::BrokenPipe
                     | PublishErrorKind::MaxAckPending
             );
-            if !(full || transient) || Instant::now() > until {
+            let patience = if full { while_full } else { PATIENCE };
+            if !(full || transient) || began.elapsed() >= patience {
                 let (subject, cause) = (subject.to_owned(), reason(&error));
                 return Err(match full {
                     true => SubmitError::Full { subject, cause },

@@ -1,12 +1,13 @@
 //! The loop of a worker on the work stream: take permits, pull that many, handle each in a task of
-//! its own, settle it by its outcome, and on stop finish what was begun.
+//! its own, settle it by its outcome, and on stop finish what was begun. What is for later is kept
+//! without a permit, so that other work goes on, and asked about again.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{Instant, interval, sleep, timeout},
 };
@@ -22,6 +23,12 @@ pub(crate) const MAX_ATTEMPTS: u64 = 6;
 /// How long one delivery may be worked on.
 // because: a queue of large pictures on a slow CPU takes minutes, a handler that hangs takes for ever
 const HANDLING: Duration = Duration::from_secs(600);
+/// How long a delivery that is for later waits at first; twice as long each time, up to the longest.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Deliveries that wait without a permit; those beyond keep theirs, and fewer are pulled.
+// because: each is a message of some kilobytes, and all workers of a kind may have 20,000 at hand
+const KEPT: usize = 1_000;
 /// How long unfinished work may go on after a stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -71,7 +78,8 @@ async fn work_boxed(
         found = found_or_made(bus, &pull) => found?,
     };
     let permits = Arc::new(Semaphore::new(pull.in_flight));
-    let fatal = CancellationToken::new();
+    let kept = Arc::new(Semaphore::new(KEPT));
+    let (fatal, stopping) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
@@ -106,11 +114,14 @@ async fn work_boxed(
                 step: pull.step,
                 ack_wait: pull.ack_wait,
                 fatal: fatal.clone(),
+                stopping: stopping.clone(),
+                kept: kept.clone(),
             };
             let handler = handler.clone();
             tasks.spawn(async move { task.run(delivery, permit, handler).await });
         }
     }
+    stopping.cancel();
     let unfinished = tasks.len();
     if timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!(
@@ -218,11 +229,65 @@ struct Task {
     step: &'static str,
     ack_wait: Duration,
     fatal: CancellationToken,
+    stopping: CancellationToken,
+    /// Places for deliveries that wait without a permit.
+    kept: Arc<Semaphore>,
 }
 
 impl Task {
     async fn run(self, delivery: Delivery, permit: OwnedSemaphorePermit, handler: Handler) {
         let delivery = Arc::new(delivery);
+        let handling = self.until_now(&delivery, permit, &handler).boxed();
+        let outcome = self.while_alive(&delivery, handling).await;
+        match Arc::try_unwrap(delivery) {
+            Ok(delivery) => self.settle(delivery, outcome).await,
+            Err(_) => {
+                tracing::error!(step = self.step, "a handler kept its delivery; it comes again")
+            }
+        }
+    }
+
+    /// Hands it over until that is not for later any more, or this worker stops.
+    // because: given back, it would count as delivered once more each time, and nobody could tell it
+    // from one that takes its workers with it; kept, it does so only when its worker stops
+    async fn until_now(
+        &self,
+        delivery: &Arc<Delivery>,
+        mut permit: OwnedSemaphorePermit,
+        handler: &Handler,
+    ) -> Result<(), Failure> {
+        let mut pause = PAUSE;
+        loop {
+            let outcome = self.handle(delivery, handler).await;
+            let Err(Failure::Later(reason)) = &outcome else { return outcome };
+            if pause == PAUSE {
+                tracing::warn!(step = self.step, reason, "kept for later");
+            }
+            match self.stopping.run_until_cancelled(self.wait(permit, pause)).await {
+                Some(Ok(again)) => permit = again,
+                None | Some(Err(_)) => return outcome,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Lets go of the permit meanwhile, if there is a place to wait without.
+    async fn wait(
+        &self,
+        permit: OwnedSemaphorePermit,
+        pause: Duration,
+    ) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let Ok(_place) = self.kept.try_acquire() else {
+            sleep(pause).await;
+            return Ok(permit);
+        };
+        let permits = permit.semaphore().clone();
+        drop(permit);
+        sleep(pause).await;
+        permits.acquire_owned().await
+    }
+
+    async fn handle(&self, delivery: &Arc<Delivery>, handler: &Handler) -> Result<(), Failure> {
         let began = Instant::now();
         let in_work = metrics::gauge!(names::DELIVERIES_IN_WORK, "step" => self.step);
         in_work.increment(1);
@@ -234,38 +299,29 @@ impl Task {
         } else {
             let span = tracing::info_span!(target: trace::TARGET, "work", step = self.step);
             trace::adopt(&span, delivery.headers());
-            let handling = handler(delivery.clone()).instrument(span).boxed();
-            self.while_alive(&delivery, handling).await
+            let handled = timeout(HANDLING, handler(delivery.clone()).instrument(span)).await;
+            handled.unwrap_or_else(|_| {
+                Err(Failure::Retry(format!("not done within {} seconds", HANDLING.as_secs())))
+            })
         };
-        drop(permit);
         in_work.decrement(1);
         let name = outcome.as_ref().map_or_else(Failure::name, |()| "done");
         metrics::counter!(names::DELIVERIES, "step" => self.step, "outcome" => name).increment(1);
         metrics::histogram!(names::DELIVERY_SECONDS, "step" => self.step).record(began.elapsed());
-        match Arc::try_unwrap(delivery) {
-            Ok(delivery) => self.settle(delivery, outcome).await,
-            Err(_) => {
-                tracing::error!(step = self.step, "a handler kept its delivery; it comes again")
-            }
-        }
+        outcome
     }
 
     async fn while_alive(
         &self,
         delivery: &Delivery,
-        mut handling: BoxFuture<'static, Result<(), Failure>>,
+        mut handling: BoxFuture<'_, Result<(), Failure>>,
     ) -> Result<(), Failure> {
         let mut heartbeat = interval(self.ack_wait / 3);
         heartbeat.tick().await;
-        let limit = sleep(HANDLING);
-        tokio::pin!(limit);
         loop {
             tokio::select! {
                 outcome = &mut handling => return outcome,
                 _ = heartbeat.tick() => delivery.still_working().await,
-                () = &mut limit => {
-                    return Err(Failure::Retry(format!("not done within {} seconds", HANDLING.as_secs())));
-                }
             }
         }
     }
@@ -281,6 +337,10 @@ impl Task {
             }
             Err(Failure::Retry(reason)) => {
                 self.bury(delivery, format!("gave up after {attempts} attempts: {reason}")).await;
+            }
+            // because: only a worker that stops does not keep it
+            Err(Failure::Later(_)) => {
+                delivery.again_after(Duration::from_secs(5 * attempts)).await;
             }
             Err(Failure::Reject(reason)) => self.bury(delivery, reason).await,
             Err(Failure::Fatal(reason)) => {

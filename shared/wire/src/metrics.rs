@@ -1,6 +1,6 @@
 //! Names of the metrics that workers expose, with what their labels say.
 
-/// Deliveries settled, by `step` and `outcome` (done, again, dead, fatal).
+/// Deliveries handled, by `step` and `outcome` (done, again, later, dead, fatal).
 pub const DELIVERIES: &str = "weimocir_deliveries_total";
 /// How long a delivery took, by `step`.
 pub const DELIVERY_SECONDS: &str = "weimocir_delivery_seconds";
