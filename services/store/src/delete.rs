@@ -50,7 +50,7 @@ async fn delete(
     let revision = delivery.revision();
     let tombstone = Tombstone { image, revision };
     // because: what is deleted is not to come back with a generation that serves again
-    let generations = collections.generations(&collection).await.map_err(Failure::retry)?;
+    let generations = collections.generations_lately(&collection).await.map_err(Failure::retry)?;
     let others = generations.iter().filter(|other| !other.dropped).map(|other| &other.name);
     let serving = record.generation();
     for log in std::iter::once(serving).chain(others.filter(|name| *name != serving)) {

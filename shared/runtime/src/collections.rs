@@ -60,14 +60,39 @@ pub const LATELY: Duration = Duration::from_secs(1);
 pub struct Collections {
     bus: Bus,
     bucket: kv::Store,
-    seen: Arc<Mutex<HashMap<Collection, (Instant, CollectionRecord)>>>,
+    seen: Arc<Seen<CollectionRecord>>,
+    seen_generations: Arc<Seen<Vec<CollectionRecord>>>,
+}
+
+/// What was read of collections, and when it was asked for.
+#[derive(Debug)]
+struct Seen<T>(Mutex<HashMap<Collection, (Instant, T)>>);
+
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> Seen<T> {
+    fn lately(&self, name: &Collection, now: Instant) -> Option<T> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(name).filter(|(at, _)| *at + LATELY > now).map(|(_, value)| value.clone())
+    }
+
+    fn note(&self, name: &Collection, asked: Instant, value: T) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(name.clone(), (asked, value));
+    }
 }
 
 impl Collections {
     /// # Errors
     /// The server refuses the bucket.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
-        Ok(Self { bucket: bus.collections_bucket().await?, bus: bus.clone(), seen: Arc::default() })
+        let bucket = bus.collections_bucket().await?;
+        let (seen, seen_generations) = (Arc::default(), Arc::default());
+        Ok(Self { bus: bus.clone(), bucket, seen, seen_generations })
     }
 
     /// # Errors
@@ -85,21 +110,15 @@ impl Collections {
     /// As `get`.
     pub async fn lately(&self, name: &Collection) -> Result<CollectionRecord, CollectionError> {
         let asked = Instant::now();
-        if let Some((at, record)) = self.seen().get(name)
-            && *at + LATELY > asked
-        {
-            return Ok(record.clone());
+        if let Some(record) = self.seen.lately(name, asked) {
+            return Ok(record);
         }
         let record = self.record(name).await?;
         if record.of.is_some() {
             return Err(self.unknown(name).await?);
         }
-        self.seen().insert(name.clone(), (asked, record.clone()));
+        self.seen.note(name, asked, record.clone());
         Ok(record)
-    }
-
-    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<Collection, (Instant, CollectionRecord)>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The record of these logs, a collection's own or a generation's, as the bucket's leader has it.
@@ -131,6 +150,24 @@ impl Collections {
     pub async fn generations(&self, of: &Collection) -> Result<Vec<CollectionRecord>, BusError> {
         let records = self.records().await?.into_iter();
         Ok(records.filter(|record| record.known_as() == of).collect())
+    }
+
+    /// As `generations`, at most [`LATELY`] old. A generation that was made or dropped since may be missing
+    /// or there.
+    ///
+    /// # Errors
+    /// As `generations`.
+    pub async fn generations_lately(
+        &self,
+        of: &Collection,
+    ) -> Result<Vec<CollectionRecord>, BusError> {
+        let asked = Instant::now();
+        if let Some(generations) = self.seen_generations.lately(of, asked) {
+            return Ok(generations);
+        }
+        let generations = self.generations(of).await?;
+        self.seen_generations.note(of, asked, generations.clone());
+        Ok(generations)
     }
 
     /// Every collection and every generation, by name.
@@ -463,5 +500,23 @@ impl Collections {
             Err(e) if e.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(e) => Err(BusError::failed(action(), e)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_good_for_a_moment_and_for_its_own_name() {
+        let (seen, asked) = (Seen::default(), Instant::now());
+        let (name, other) = (Collection::default(), "other".parse().unwrap());
+        assert_eq!(seen.lately(&name, asked), None);
+        seen.note(&name, asked, 7);
+        let almost = asked + LATELY - Duration::from_millis(1);
+        assert_eq!((seen.lately(&name, almost), seen.lately(&other, almost)), (Some(7), None));
+        assert_eq!(seen.lately(&name, asked + LATELY), None);
+        seen.note(&name, asked + LATELY, 8);
+        assert_eq!(seen.lately(&name, asked + LATELY), Some(8));
     }
 }

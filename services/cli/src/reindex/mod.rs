@@ -91,6 +91,8 @@ impl Run {
         if former != model {
             self.answers(&model).await?;
             let target = self.collections.ensure_generation(&self.name, &model).await?.name;
+            // because: whoever deletes knows of a generation after so long
+            sleep(LATELY).await;
             let from = record.generation().clone();
             let mut mirror = Mirror::open(&self.bus, &record, &from, (&target, &model)).await?;
             let images = Gallery::new(&self.bus, record.clone()).totals().await.images;
