@@ -6,11 +6,13 @@ use anyhow::{Context, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use weimocir_catalogue::Split;
-use weimocir_domain::ImageId;
+use weimocir_domain::{Collection, ImageId, Revision};
+use weimocir_runtime::{Collections, Pictures};
 use weimocir_tests::{Kind, Pipeline, Worker, render};
 use weimocir_wire::{
     search::{SearchAnswer, SearchRequest},
     subjects,
+    work::{EncodeInLane, Metadata},
 };
 
 struct Ready {
@@ -362,6 +364,31 @@ async fn what_is_wrong_with_a_request_is_said() -> anyhow::Result<()> {
     answer.problem(503, "unavailable")?;
     assert_eq!(answer.header("retry-after"), "1");
     ready.get(images).await?.problem(503, "unavailable")?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_generation_that_serves_cannot_take_has_failed() -> anyhow::Result<()> {
+    let ready = Ready::new(&[]).await?;
+    ready.fill("default", 1).await?;
+    let bus = ready.pipeline.bus().await?;
+    let collection = Collection::default();
+    let record = Collections::open(&bus).await?.get(&collection).await?;
+    let model = record.serving_model().context("no model")?;
+    // as a change of model submits it
+    let image = Pictures::open(&bus).await?.put(b"no picture").await?;
+    let work = EncodeInLane {
+        generation: Some(collection.clone()),
+        collection,
+        image,
+        revision: Revision(1_000),
+        source: "lost".into(),
+        metadata: Metadata::new(),
+    };
+    bus.submit(&subjects::in_lane(subjects::ENCODE_IMAGE, model), &work).await?;
+    let told = ready.follow("default", &[image.to_string()]).await?;
+    let last = told.last().context("nothing was told")?;
+    assert_eq!(last["state"], "failed", "{last}");
     Ok(())
 }
 

@@ -107,6 +107,7 @@ pub(crate) async fn follow(
         captionless: BTreeMap::new(),
         ready: VecDeque::new(),
         read_letters,
+        aside: Vec::new(),
         told: None,
         next_slow: Instant::now(),
         until,
@@ -144,6 +145,8 @@ struct Following {
     captionless: BTreeMap<ImageId, String>,
     ready: VecDeque<Event>,
     read_letters: u64,
+    /// Letters about a generation that may come to serve.
+    aside: Vec<DeadLetter>,
     told: Option<StatusEvent>,
     next_slow: Instant,
     until: Instant,
@@ -194,10 +197,13 @@ impl Following {
         }
         self.next_slow = Instant::now() + SLOW;
         if !self.open.is_empty() {
-            for letter in self.app.letters.after(self.read_letters).await? {
-                self.read_letters = letter.number;
-                self.bury(&letter);
-            }
+            self.aside.extend(self.app.letters.after(self.read_letters).await?);
+            let last = self.aside.last().map_or(0, |letter| letter.number);
+            self.read_letters = self.read_letters.max(last);
+            let serving = self.gallery.generation().await;
+            let mut letters = std::mem::take(&mut self.aside);
+            letters.retain(|letter| !self.bury(letter, &serving));
+            self.aside = letters;
         }
         let totals = self.gallery.totals().await;
         let waiting = queues(&self.app.bus).await?.iter().map(|queue| queue.backlog.waiting).sum();
@@ -231,16 +237,17 @@ impl Following {
         self.push("image", &ImageEvent { id: image, state: stage, reason: None });
     }
 
-    /// A picture that cannot be encoded is lost to the gallery; one that cannot be captioned is not.
-    fn bury(&mut self, letter: &DeadLetter) {
-        let Some(about) = weimocir_wire::peek::<About>(&letter.payload) else { return };
-        let Some(&told) = self.open.get(&about.image) else { return };
+    /// A picture that cannot be encoded is lost to the gallery; one that cannot be captioned is not. Says
+    /// whether the letter will not matter any more.
+    fn bury(&mut self, letter: &DeadLetter, serving: &Collection) -> bool {
+        let Some(about) = weimocir_wire::peek::<About>(&letter.payload) else { return true };
+        let Some(&told) = self.open.get(&about.image) else { return true };
         if about.collection != self.gallery.collection.name {
-            return;
+            return true;
         }
         // because: another model cannot encode it, which says nothing about the one that serves
-        if about.generation.is_some() {
-            return;
+        if about.generation.is_some_and(|generation| generation != *serving) {
+            return false;
         }
         let is_there = told >= Some(Stage::Searchable);
         match subjects::is_encode_image(&letter.subject) {
@@ -252,6 +259,7 @@ impl Following {
                 self.captionless.insert(about.image, letter.reason.clone());
             }
         }
+        true
     }
 
     /// Nothing more becomes of the image, for this reason.
