@@ -129,8 +129,8 @@ impl Words {
         let mut words = Self::default();
         for shard in 0..SHARDS {
             let mut log = ShardLog::open(bus, name, Shard(shard)).await?;
-            while log.is_behind().await? {
-                for entry in log.next_entries(500).await? {
+            while let Some(entries) = log.next_to_end(500).await? {
+                for entry in entries {
                     words.read(&entry.subject, &entry.payload, entry.sequence)?;
                 }
             }

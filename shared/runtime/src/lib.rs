@@ -21,6 +21,7 @@ mod status;
 mod submit;
 mod telemetry;
 mod trace;
+mod trying;
 mod worker;
 
 pub use collections::{CollectionError, Collections, LATELY};
@@ -39,4 +40,5 @@ pub use submit::SubmitError;
 pub use telemetry::{LogFormat, TelemetryArgs, TelemetryError};
 pub use tokio_util::sync::CancellationToken;
 pub use trace::TARGET as TRACE_TARGET;
+pub use trying::Trying;
 pub use worker::{Pull, work};

@@ -20,7 +20,7 @@ use tracing::Span;
 use weimocir_domain::{Collection, ImageId, Revision, Shard};
 use weimocir_wire::{Encoding, Message, encode, names, peek, subjects};
 
-use crate::{Bus, BusError, SubmitError, trace};
+use crate::{Bus, BusError, SubmitError, Trying, trace};
 
 /// Looks, of half a second each, after which an idle reader compares its place with the log's end.
 const STALL: u32 = 4;
@@ -106,6 +106,28 @@ impl ShardLog {
     /// soon as there is no more to take. After an error the next call goes on where this one began.
     pub fn next_entries(&mut self, limit: usize) -> BoxFuture<'_, Result<Vec<LogEntry>, BusError>> {
         self.collect(limit).boxed()
+    }
+
+    /// As `next_entries`, and none at the log's end. A read that fails is repeated for half a minute.
+    pub fn next_to_end(
+        &mut self,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Option<Vec<LogEntry>>, BusError>> {
+        let reading = async move {
+            let mut trying = Trying::begin();
+            loop {
+                let read = match self.is_behind().await {
+                    Ok(true) => self.next_entries(limit).await.map(Some),
+                    Ok(false) => Ok(None),
+                    Err(error) => Err(error),
+                };
+                match read {
+                    Err(error) => trying.after(error).await?,
+                    read => return read,
+                }
+            }
+        };
+        reading.boxed()
     }
 
     /// Whether the log had more, when it was last heard of, than has been handed over.

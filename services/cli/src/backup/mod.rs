@@ -13,7 +13,6 @@ mod restore;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context, ensure};
@@ -21,13 +20,10 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
 use time::OffsetDateTime;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep},
-};
+use tokio::sync::mpsc;
 use weimocir_domain::{Collection, ImageId, Shard};
 use weimocir_runtime::{
-    Bus, BusError, CollectionError, Collections, LogEntry, PictureError, Pictures, ShardLog,
+    Bus, CollectionError, Collections, LogEntry, PictureError, Pictures, ShardLog, Trying,
     on_signal,
 };
 use weimocir_wire::{WireError, query::ImageState, subjects, vectors::CollectionRecord};
@@ -56,9 +52,6 @@ const ON_THE_WAY: usize = 64;
 const AT_ONCE: usize = 500;
 /// Pictures that are read or stored at the same time.
 const PICTURES: usize = 16;
-/// How long one read is repeated before the backup fails.
-// because: as for a submission, a killed leader in a cluster of three costs 5 to 7 seconds
-const PATIENCE: Duration = Duration::from_secs(30);
 const STOPPED: &str = "stopped by a signal before it was done";
 
 pub(crate) async fn run(args: BackupArgs, shared: Shared) -> anyhow::Result<Done> {
@@ -106,34 +99,8 @@ fn place(to: PathBuf, collection: &Collection) -> anyhow::Result<PathBuf> {
     Ok(to.join(format!("{collection}-{date}T{hour:02}{minute:02}{second:02}Z.tar")))
 }
 
-/// One read that is repeated while it fails.
-struct Trying {
-    until: Instant,
-    pause: Duration,
-}
-
-impl Trying {
-    fn for_a(patience: Duration) -> Self {
-        Self { until: Instant::now() + patience, pause: Duration::from_millis(50) }
-    }
-
-    /// Waits before the next try.
-    ///
-    /// # Errors
-    /// The failure, when there was patience enough.
-    async fn after<E: std::fmt::Display>(&mut self, failure: E) -> Result<(), E> {
-        if Instant::now() >= self.until {
-            return Err(failure);
-        }
-        tracing::warn!("reading again: {failure}");
-        sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(Duration::from_secs(2));
-        Ok(())
-    }
-}
-
 async fn read_record(bus: &Bus, name: &Collection) -> Result<CollectionRecord, CollectionError> {
-    let mut trying = Trying::for_a(PATIENCE);
+    let mut trying = Trying::begin();
     loop {
         let read = match Collections::open(bus).await {
             Ok(collections) => collections.get(name).await,
@@ -146,24 +113,8 @@ async fn read_record(bus: &Bus, name: &Collection) -> Result<CollectionRecord, C
     }
 }
 
-/// What comes next in a log, until it is at its end.
-pub(crate) async fn read_entries(log: &mut ShardLog) -> Result<Option<Vec<LogEntry>>, BusError> {
-    let mut trying = Trying::for_a(PATIENCE);
-    loop {
-        let read = match log.is_behind().await {
-            Ok(true) => log.next_entries(AT_ONCE).await.map(Some),
-            Ok(false) => Ok(None),
-            Err(error) => Err(error),
-        };
-        match read {
-            Err(error) => trying.after(error).await?,
-            read => return read,
-        }
-    }
-}
-
 async fn read_picture(pictures: &Pictures, image: ImageId) -> Result<Bytes, PictureError> {
-    let mut trying = Trying::for_a(PATIENCE);
+    let mut trying = Trying::begin();
     loop {
         match pictures.get(image).await {
             Err(error @ PictureError::Failed { .. }) => trying.after(error).await?,
@@ -221,7 +172,7 @@ impl<'a> Reading<'a> {
     /// To its end, which it gives.
     async fn read_log(&mut self, mut log: ShardLog, progress: &ProgressBar) -> anyhow::Result<u64> {
         let begun = log.identity().last_sequence;
-        while let Some(entries) = read_entries(&mut log).await? {
+        while let Some(entries) = log.next_to_end(AT_ONCE).await? {
             for entry in entries {
                 progress.inc(1);
                 self.take(entry).await?;
@@ -336,19 +287,4 @@ fn tell(path: &Path, written: &Written, contents: &Contents, json: bool) -> anyh
     }
     let whole = without_picture.is_empty() && *left_out == 0;
     Ok(if whole { Done::Fully } else { Done::Partly })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_read_is_repeated_while_there_is_patience() {
-        let mut trying = Trying::for_a(PATIENCE);
-        for failure in ["no leader", "no leader yet"] {
-            assert_eq!(trying.after(failure).await, Ok(()));
-        }
-        let mut impatient = Trying::for_a(Duration::ZERO);
-        assert_eq!(impatient.after("gone").await, Err("gone"));
-    }
 }

@@ -27,8 +27,6 @@ use weimocir_wire::{
     work::{EncodeCaptions, EncodeInLane},
 };
 
-use crate::backup::read_entries;
-
 /// Parts on their way through the encoder's queue.
 // because: they keep any number of workers busy, and leave the queue to what is submitted meanwhile
 const WINDOW: usize = 2_000;
@@ -120,7 +118,7 @@ impl<'a> Mirror<'a> {
     async fn look(&mut self) -> anyhow::Result<()> {
         for shard in 0..self.targets.len() {
             compare(&mut self.targets[shard]);
-            while let Some(entries) = read_entries(&mut self.targets[shard]).await? {
+            while let Some(entries) = self.targets[shard].next_to_end(AT_ONCE).await? {
                 self.note(entries).await?;
             }
         }
@@ -139,7 +137,7 @@ impl<'a> Mirror<'a> {
             let mut missing = 0;
             for shard in 0..self.sources.len() {
                 compare(&mut self.sources[shard]);
-                while let Some(entries) = read_entries(&mut self.sources[shard]).await? {
+                while let Some(entries) = self.sources[shard].next_to_end(AT_ONCE).await? {
                     missing += self.submit(entries).await?;
                     told(self);
                     while self.open.len() + AT_ONCE > WINDOW {
