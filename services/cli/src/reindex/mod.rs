@@ -62,7 +62,7 @@ pub(crate) async fn run(args: ReindexArgs, shared: Shared) -> anyhow::Result<Don
     let run = Run { bus, collections, name: record.name.clone(), args, show: !shared.json };
     match &run.args.model {
         Some(asked) => {
-            let reindexed = Box::pin(run.change(record, asked)).await?;
+            let reindexed = Box::pin(run.reindex(record, asked)).await?;
             tell(&reindexed, shared.json)
         }
         None => Box::pin(run.drop_old(record)).await,
@@ -78,43 +78,63 @@ struct Run {
 }
 
 impl Run {
-    async fn change(&self, record: CollectionRecord, asked: &str) -> anyhow::Result<Reindexed> {
+    async fn reindex(&self, record: CollectionRecord, asked: &str) -> anyhow::Result<Reindexed> {
         let began = Instant::now();
-        let Some(former) = record.serving_model().cloned() else {
+        let Some(serving) = record.serving_model().cloned() else {
             bail!("`{}` has no images yet: ingest with an encode worker of that model", self.name);
         };
         let model = self.alive(asked).await?;
         self.bus.provision().await?;
-        for model in [&former, &model] {
+        for model in [&serving, &model] {
             self.bus.provision_queues(&weimocir_encode::lane(model, 1, ACK_WAIT)).await?;
         }
-        if former != model {
-            self.answers(&model).await?;
-            let target = self.collections.ensure_generation(&self.name, &model).await?.name;
-            // because: whoever deletes knows of a generation after so long
-            sleep(LATELY).await;
-            let from = record.generation().clone();
-            let mut mirror = Mirror::open(&self.bus, &record, &from, (&target, &model)).await?;
-            let images = Gallery::new(&self.bus, record.clone()).totals().await.images;
-            let bar = bar("images", images, self.show);
-            // because: what was there before says nothing of the rate
-            show(&bar, &mirror);
-            bar.reset_eta();
-            mirror.catch_up(AT_ONCE, |mirror| show(&bar, mirror)).await?;
-            mirror.until_stored().await?;
-            // because: that may have taken hours
-            self.answers(&model).await?;
-            mirror.catch_up(AT_ONCE, |mirror| show(&bar, mirror)).await?;
-            mirror.until_stored().await?;
-            bar.abandon();
-            let (given_up, images) = (mirror.given_up.len() as u64, mirror.images);
-            ensure!(
-                self.args.give_up || !is_much(given_up, images),
-                "{model} could not encode {given_up} images, and has {images}; nothing was changed. `weimocir dead list` says why, `weimocir dead retry` tries them again; with --give-up they are left out"
-            );
-            self.collections.serve(&self.name, &from, (&target, &model)).await?;
-            return Box::pin(self.finish(mirror, (&former, &model), began)).await;
-        }
+        let (mirror, former) = if serving == model {
+            Box::pin(self.cut_off(&record, &model)).await?
+        } else {
+            (Box::pin(self.change(&record, &model)).await?, serving)
+        };
+        Box::pin(self.finish(mirror, (&former, &model), began)).await
+    }
+
+    /// Has the generation of a model hold what serves, and serve then.
+    async fn change(
+        &self,
+        record: &CollectionRecord,
+        model: &ModelId,
+    ) -> anyhow::Result<Mirror<'_>> {
+        self.answers(model).await?;
+        let target = self.collections.ensure_generation(&self.name, model).await?.name;
+        // because: whoever deletes knows of a generation after so long
+        sleep(LATELY).await;
+        let from = record.generation();
+        let mut mirror = Mirror::open(&self.bus, record, from, (&target, model)).await?;
+        let images = Gallery::new(&self.bus, record.clone()).totals().await.images;
+        let bar = bar("images", images, self.show);
+        // because: what was there before says nothing of the rate
+        show(&bar, &mirror);
+        bar.reset_eta();
+        mirror.catch_up(AT_ONCE, |mirror| show(&bar, mirror)).await?;
+        mirror.until_stored().await?;
+        // because: that may have taken hours
+        self.answers(model).await?;
+        mirror.catch_up(AT_ONCE, |mirror| show(&bar, mirror)).await?;
+        mirror.until_stored().await?;
+        bar.abandon();
+        let (given_up, images) = (mirror.given_up.len() as u64, mirror.images);
+        ensure!(
+            self.args.give_up || !is_much(given_up, images),
+            "{model} could not encode {given_up} images, and has {images}; nothing was changed. `weimocir dead list` says why, `weimocir dead retry` tries them again; with --give-up they are left out"
+        );
+        self.collections.serve(&self.name, from, (&target, model)).await?;
+        Ok(mirror)
+    }
+
+    /// A change that was made, and perhaps not finished, and the model from before it.
+    async fn cut_off(
+        &self,
+        record: &CollectionRecord,
+        model: &ModelId,
+    ) -> anyhow::Result<(Mirror<'_>, ModelId)> {
         let Some(serving) = &record.serving else {
             bail!("`{}` is of {model} already, and always was", self.name);
         };
@@ -123,9 +143,8 @@ impl Run {
             bail!("`{}` is of {model} already, and nothing else is left", self.name);
         }
         let former = from.model.context("the former generation has no model")?;
-        let target = (&serving.generation, &model);
-        let mirror = Mirror::open(&self.bus, &record, &from.name, target).await?;
-        Box::pin(self.finish(mirror, (&former, &model), began)).await
+        let target = (&serving.generation, model);
+        Ok((Mirror::open(&self.bus, record, &from.name, target).await?, former))
     }
 
     /// Brings over what came last, and then what was in workers' hands when the generation changed.
