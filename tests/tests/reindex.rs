@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
+use anyhow::Context;
+use async_nats::jetstream::{AckKind, consumer::PullConsumer};
+use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::{
     process::Command,
@@ -13,7 +16,7 @@ use weimocir_runtime::{Bus, CancellationToken, Collections, DeadLetters, Picture
 use weimocir_tests::{Kind, Outcome, Pipeline, Searching, Worker, program, render, tiny, until};
 use weimocir_wire::{
     Encoding, decode,
-    names::{LANES_STREAM, WORK_STREAM},
+    names::{ENCODE_DURABLE, LANES_STREAM, WORK_STREAM},
     search::{Refusal, SearchAnswer, SearchRequest},
     subjects::{self, Part},
     vectors::{CaptionsPart, ImagePart, Tombstone},
@@ -30,7 +33,7 @@ const PICTURES: usize = 40;
 struct Stage {
     pipeline: Pipeline,
     bus: Bus,
-    _workers: Vec<Worker>,
+    workers: Vec<Worker>,
     ids: Vec<String>,
 }
 
@@ -57,7 +60,7 @@ impl Stage {
         let ids =
             files.iter().map(|file| Ok(ImageId::of(&std::fs::read(file.path())?).to_string()));
         let ids = ids.collect::<anyhow::Result<_>>()?;
-        Ok(Self { pipeline, bus, _workers: workers, ids })
+        Ok(Self { pipeline, bus, workers, ids })
     }
 
     async fn reindex(&self, args: &[&str]) -> anyhow::Result<Outcome> {
@@ -478,5 +481,53 @@ async fn work_for_a_model_without_workers_keeps_nobody_from_their_own() -> anyho
     encoded(&absent, 20).await?;
     assert_eq!(Words::of(&bus, &own).await?.images.len(), 10);
     assert_eq!(DeadLetters::open(&bus).await?.count().await?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_finishes_does_not_keep_the_former_generation_if_that_is_given_up()
+-> anyhow::Result<()> {
+    let mut stage = Stage::new(QUICK).await?;
+    let own = Collection::default();
+    let former = stage.search().await?.model;
+    stage.reindex(&["--model", QUICK]).await?.json()?;
+    stage.workers.clear();
+    stage.pipeline.until_alive(Kind::Encode, 0).await?;
+
+    // a picture that only the former generation has
+    let image = ImageId::of(b"late");
+    let mut log = ShardLog::open(&stage.bus, &own, Shard(0)).await?;
+    let entries = log.next_to_end(500).await?.context("the log is empty")?;
+    let mut parts =
+        entries.iter().filter(|entry| Part::of_subject(&entry.subject) == Some(Part::Image));
+    let part = parts.next().context("no picture")?;
+    let part: ImagePart = decode(&part.payload, Encoding::MessagePack)?;
+    let revision = Revision(1_000_000);
+    let part = ImagePart { image, revision, ..part };
+    let place = (image.shard(SHARDS), Part::Image);
+    stage.bus.submit_part(&own, image, place, (revision, &part)).await?;
+
+    // and a delivery that a worker has for ever
+    submit(&stage.bus, &own, 0..1).await?;
+    let jetstream = async_nats::jetstream::new(async_nats::connect(stage.pipeline.url()).await?);
+    let queue: PullConsumer =
+        jetstream.get_consumer_from_stream(ENCODE_DURABLE, WORK_STREAM).await?;
+    let mut deliveries =
+        queue.batch().max_messages(1).expires(Duration::from_secs(10)).messages().await?;
+    let delivery = deliveries.next().await.context("nothing was delivered")?;
+    let delivery = delivery.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let working = tokio::spawn(async move {
+        let mut clock = interval(Duration::from_secs(5));
+        while delivery.ack_with(AckKind::Progress).await.is_ok() {
+            clock.tick().await;
+        }
+    });
+
+    let dropping = stage.reindex(&["--drop-old", "--give-up"]);
+    let dropped = tokio::time::timeout(Duration::from_secs(200), dropping).await??.json()?;
+    assert!(!working.is_finished(), "the delivery was let go");
+    working.abort();
+    assert_eq!(dropped["dropped"], json!([former]), "{dropped}");
+    assert!(ShardLog::open(&stage.bus, &own, Shard(0)).await.is_err(), "the log is there still");
     Ok(())
 }

@@ -83,17 +83,11 @@ impl Bus {
         Ok(info.map_or(0, |info| info.delivered.stream_sequence))
     }
 
-    /// Whether everything up to this message is settled.
-    pub async fn is_settled(
-        &self,
-        stream: &str,
-        durable: &str,
-        up_to: u64,
-    ) -> Result<bool, BusError> {
+    /// The message up to which everything is settled; the greatest number, if workers have nothing at hand.
+    pub async fn settled(&self, stream: &str, durable: &str) -> Result<u64, BusError> {
         let info = self.consumer(stream, durable).await?;
-        Ok(info.is_none_or(|info| {
-            info.num_ack_pending == 0 || info.ack_floor.stream_sequence >= up_to
-        }))
+        let at_hand = info.filter(|info| info.num_ack_pending > 0);
+        Ok(at_hand.map_or(u64::MAX, |info| info.ack_floor.stream_sequence))
     }
 
     /// The last message that a stream has taken.

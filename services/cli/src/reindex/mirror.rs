@@ -37,6 +37,8 @@ const SUBMISSIONS: usize = 64;
 const LETTERS: Duration = Duration::from_secs(1);
 /// After so long without progress the user is told.
 pub(super) const STALL: Duration = Duration::from_secs(10);
+/// After so long without progress nothing more is waited for, if that is given up.
+pub(super) const GIVE_UP: Duration = Duration::from_secs(30);
 
 /// One generation's way to another.
 pub(super) struct Mirror<'a> {
@@ -48,6 +50,8 @@ pub(super) struct Mirror<'a> {
     letters: DeadLetters,
     read_letters: u64,
     next_letters: Instant,
+    /// When something that was awaited came or was submitted.
+    news: Instant,
     /// What the target's logs hold.
     held: HashMap<ImageId, ImageState>,
     /// What each of them said last.
@@ -66,6 +70,8 @@ struct Target<'a> {
     bus: &'a Bus,
     name: Collection,
     model: ModelId,
+    /// Whether to go on without what does not come.
+    gives_up: bool,
 }
 
 /// What a work message of a lane is about.
@@ -96,12 +102,13 @@ impl<'a> Mirror<'a> {
         let mut mirror = Self {
             collection: collection.name.clone(),
             collections: Collections::open(bus).await?,
-            target: Target { bus, name: target.clone(), model: model.clone() },
+            target: Target { bus, name: target.clone(), model: model.clone(), gives_up: false },
             sources: logs(bus, from, collection.shards).await?,
             targets: logs(bus, target, collection.shards).await?,
             read_letters: letters.last_number().await?,
             letters,
             next_letters: Instant::now() + LETTERS,
+            news: Instant::now(),
             held: HashMap::new(),
             last: HashMap::new(),
             open: HashMap::new(),
@@ -112,6 +119,10 @@ impl<'a> Mirror<'a> {
         };
         mirror.look().await?;
         Ok(mirror)
+    }
+
+    pub(super) fn gives_up(&mut self, on_what_does_not_come: bool) {
+        self.target.gives_up = on_what_does_not_come;
     }
 
     /// Reads the target's logs to their end.
@@ -180,6 +191,7 @@ impl<'a> Mirror<'a> {
         let submitting = stream::iter(submitting.collect::<Vec<_>>());
         let submitted: Vec<_> = submitting.buffer_unordered(SUBMISSIONS).try_collect().await?;
         self.open.extend(submitted.into_iter().flatten());
+        self.news = Instant::now();
         Ok(parts)
     }
 
@@ -269,6 +281,12 @@ impl<'a> Mirror<'a> {
                     "still waiting for the encode workers; `weimocir status` shows whether they run");
                 break;
             }
+        }
+        if self.open.len() < before {
+            self.news = Instant::now();
+        } else if self.target.gives_up && self.news.elapsed() > GIVE_UP {
+            tracing::warn!(before, model = %self.target.model, "not waiting for what does not come");
+            self.given_up.extend(self.open.drain().map(|((image, _), _)| image));
         }
         Ok(())
     }
@@ -389,6 +407,8 @@ impl Target<'_> {
         let subject = subjects::in_lane(subject, &self.model);
         loop {
             match self.bus.submit(&subject, work).await {
+                // because: what does not come is given up when nothing else is awaited
+                Err(SubmitError::Full { .. }) if self.gives_up => return Ok(()),
                 Err(SubmitError::Full { .. }) => {
                     tracing::warn!("the queue is full; waiting for the workers");
                 }

@@ -23,7 +23,7 @@ use weimocir_wire::{
 };
 
 use crate::{Done, PATIENCE, Shared, ingest::bar, provision::ACK_WAIT, say, say_json};
-use mirror::{AT_ONCE, Mirror, STALL};
+use mirror::{AT_ONCE, GIVE_UP, Mirror, STALL};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReindexArgs {
@@ -36,7 +36,8 @@ pub(crate) struct ReindexArgs {
     /// Delete what does not serve: there is no way back from then on, but to encode anew
     #[arg(long, conflicts_with_all = ["model", "wait"])]
     drop_old: bool,
-    /// Go on although the other model could not encode many images, or images would be lost
+    /// Go on although the other model could not encode many images, or images would be lost; and once the
+    /// change is made, or with --drop-old, wait for nothing that makes no progress for half a minute
     #[arg(long)]
     give_up: bool,
 }
@@ -155,6 +156,7 @@ impl Run {
         began: Instant,
     ) -> anyhow::Result<Reindexed> {
         let bar = bar("images", mirror.images, self.show);
+        mirror.gives_up(self.args.give_up);
         // because: what is missing is missed by searches already
         mirror.catch_up(AT_ONCE, |mirror| show(&bar, mirror)).await?;
         self.until_settled(former, &bar).await?;
@@ -178,22 +180,39 @@ impl Run {
         sleep(2 * LATELY).await;
         let [images, captions] = weimocir_encode::queues(1, ACK_WAIT);
         for queue in [images, captions, weimocir_store::deletions()] {
-            let Pull { stream, durable, .. } = queue;
-            let handed_out = self.bus.handed_out(stream, &durable).await?;
-            let mut since = Instant::now();
-            while !self.bus.is_settled(stream, &durable, handed_out).await? {
-                bar.set_message(format!(", waiting for what `{durable}` has at hand"));
-                if since.elapsed() > STALL {
-                    tracing::warn!(durable, stream, "workers still have deliveries from before");
-                    since = Instant::now();
-                }
-                sleep(Duration::from_millis(200)).await;
-            }
+            self.until_queue_is_settled(&queue, bar).await?;
         }
         // because: what workers had at hand may have been passed on
         self.until_lane_is_settled(former, bar).await?;
         bar.set_message("");
         Ok(())
+    }
+
+    /// Waits until workers have settled all that a queue has handed out.
+    async fn until_queue_is_settled(&self, queue: &Pull, bar: &ProgressBar) -> anyhow::Result<()> {
+        let Pull { stream, durable, .. } = queue;
+        let handed_out = self.bus.handed_out(stream, durable).await?;
+        let (mut progress, mut next_word) = (Progress::begin(), Instant::now() + STALL);
+        loop {
+            let settled = self.bus.settled(stream, durable).await?;
+            if settled >= handed_out {
+                return Ok(());
+            }
+            bar.set_message(format!(", waiting for what `{durable}` has at hand"));
+            if self.args.give_up && progress.has_stalled(settled, Instant::now()) {
+                tracing::warn!(durable, stream, "not waiting for what workers have at hand");
+                return Ok(());
+            }
+            if Instant::now() >= next_word {
+                next_word = Instant::now() + STALL;
+                tracing::warn!(
+                    durable,
+                    stream,
+                    "workers still have deliveries from before; --give-up does not wait for them"
+                );
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Waits until the former model's workers have done what waits in its lane.
@@ -204,7 +223,7 @@ impl Run {
     ) -> anyhow::Result<()> {
         let up_to = self.bus.last_sequence(LANES_STREAM).await?;
         let lane = weimocir_encode::lane(former, 1, ACK_WAIT);
-        let (mut next_look, mut is_told) = (Instant::now(), false);
+        let (mut progress, mut next_look, mut is_told) = (Progress::begin(), Instant::now(), false);
         loop {
             let mut waiting = 0;
             for Pull { stream, durable, .. } in &lane {
@@ -214,21 +233,24 @@ impl Run {
                 return Ok(());
             }
             bar.set_message(format!(", {waiting} parts wait for {former}"));
+            let mut has_stalled = progress.has_stalled(u64::MAX - waiting, Instant::now());
             if !is_told && Instant::now() >= next_look {
                 next_look = Instant::now() + STALL;
                 if !self.has_worker(former).await? {
                     let message = format!(
                         "{waiting} parts wait for the model {former}, and no encode worker of it is alive. Start one: `weimocir-encode --model ...`"
                     );
-                    if self.args.drop_old && self.args.give_up {
-                        return Ok(());
-                    }
-                    if self.args.drop_old {
-                        bail!("{message}; --drop-old --give-up drops all the same");
-                    }
+                    ensure!(
+                        self.args.give_up || !self.args.drop_old,
+                        "{message}; --drop-old --give-up drops all the same"
+                    );
                     tracing::warn!("{message}");
-                    is_told = true;
+                    (is_told, has_stalled) = (true, true);
                 }
+            }
+            if self.args.give_up && has_stalled {
+                tracing::warn!(waiting, model = %former, "not waiting for what is in its lane");
+                return Ok(());
             }
             sleep(Duration::from_millis(200)).await;
         }
@@ -342,6 +364,26 @@ impl Run {
     }
 }
 
+/// What was reached last, and when.
+struct Progress {
+    reached: u64,
+    at: Instant,
+}
+
+impl Progress {
+    fn begin() -> Self {
+        Self { reached: 0, at: Instant::now() }
+    }
+
+    /// Whether nothing more was reached for so long that `--give-up` ends the wait.
+    fn has_stalled(&mut self, reached: u64, now: Instant) -> bool {
+        if reached > self.reached {
+            (self.reached, self.at) = (reached, now);
+        }
+        now > self.at + GIVE_UP
+    }
+}
+
 fn show(bar: &ProgressBar, mirror: &Mirror<'_>) {
     bar.set_length(bar.length().unwrap_or_default().max(mirror.images));
     bar.set_position(mirror.images);
@@ -425,5 +467,15 @@ mod tests {
         let expected = "no encode worker with the model `laion/x` is alive (there are: bundled-clip:1). Start one beside the others: `weimocir-encode --model laion/x`";
         assert_eq!(told.message, expected);
         assert!(nobody("x", &[]).message.contains("none is alive"));
+    }
+
+    #[test]
+    fn what_goes_on_has_not_stalled() {
+        let mut progress = Progress::begin();
+        let mut now = progress.at;
+        for (reached, expected) in [(7, false), (8, false), (8, true), (7, true), (9, false)] {
+            now += GIVE_UP + Duration::from_secs(1);
+            assert_eq!(progress.has_stalled(reached, now), expected, "{reached}");
+        }
     }
 }
