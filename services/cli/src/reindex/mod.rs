@@ -269,17 +269,9 @@ impl Run {
     async fn alive(&self, asked: &str) -> anyhow::Result<ModelId> {
         let mut is_told = false;
         loop {
-            let workers = self.bus.workers().await?;
-            let fact = |worker: &WorkerInfo, name| worker.facts.get(name).cloned();
-            let encoders = workers.iter().filter(|worker| worker.name == ENCODE_SERVICE);
-            let mut models: Vec<(String, Option<String>)> = encoders
-                .filter_map(|worker| Some((fact(worker, "model")?, fact(worker, "source"))))
-                .collect();
-            models.sort();
-            models.dedup();
-            let is_asked = |(model, source): &&(String, Option<String>)| {
-                model == asked || source.as_deref().is_some_and(|source| is_same(source, asked))
-            };
+            let models = models(&self.bus.workers().await?)?;
+            let is_asked =
+                |(model, source): &&(String, String)| model == asked || is_same(source, asked);
             match models.iter().filter(is_asked).collect::<Vec<_>>().as_slice() {
                 [(model, _)] => return Ok(ModelId::new(model.as_str())),
                 [] if self.args.wait => {
@@ -399,7 +391,29 @@ fn is_same(source: &str, asked: &str) -> bool {
     source == asked || ModelSource::parse(asked).is_ok_and(|model| model.to_string() == source)
 }
 
-fn nobody(asked: &str, alive: &[(String, Option<String>)]) -> Refusal {
+/// The models of the encode workers, each with what it was started with.
+///
+/// # Errors
+/// A worker that does not say: since there are lanes each does.
+fn models(workers: &[WorkerInfo]) -> anyhow::Result<Vec<(String, String)>> {
+    let mut models = Vec::new();
+    for worker in workers.iter().filter(|worker| worker.name == ENCODE_SERVICE) {
+        let fact = |name| worker.facts.get(name).cloned();
+        let (Some(model), Some(source)) = (fact("model"), fact("source")) else {
+            bail!(
+                "the encode worker {} (version {}) would not pass on what is another model's; nothing was changed. Replace it first",
+                worker.id,
+                worker.version
+            );
+        };
+        models.push((model, source));
+    }
+    models.sort();
+    models.dedup();
+    Ok(models)
+}
+
+fn nobody(asked: &str, alive: &[(String, String)]) -> Refusal {
     let there = match alive {
         [] => "none is alive".to_owned(),
         models => {
@@ -463,7 +477,7 @@ mod tests {
 
     #[test]
     fn who_has_no_worker_is_told_how_to_start_one() {
-        let told = nobody("laion/x", &[("bundled-clip:1".into(), Some("bundled".into()))]);
+        let told = nobody("laion/x", &[("bundled-clip:1".into(), "bundled".into())]);
         let expected = "no encode worker with the model `laion/x` is alive (there are: bundled-clip:1). Start one beside the others: `weimocir-encode --model laion/x`";
         assert_eq!(told.message, expected);
         assert!(nobody("x", &[]).message.contains("none is alive"));
@@ -477,5 +491,21 @@ mod tests {
             now += GIVE_UP + Duration::from_secs(1);
             assert_eq!(progress.has_stalled(reached, now), expected, "{reached}");
         }
+    }
+
+    #[test]
+    fn an_encode_worker_that_knows_no_lanes_is_replaced_first() {
+        let worker = |name: &str, facts: &[&str]| WorkerInfo {
+            name: name.into(),
+            id: "W7".into(),
+            version: "0.1.0".into(),
+            facts: facts.iter().map(|fact| (fact.to_string(), format!("its {fact}"))).collect(),
+        };
+        let known = worker(ENCODE_SERVICE, &["model", "source"]);
+        let others = [worker("weimocir-store", &[]), known.clone(), known];
+        assert_eq!(models(&others).unwrap(), [("its model".to_owned(), "its source".to_owned())]);
+        let old = [&others[..], &[worker(ENCODE_SERVICE, &["model"])]].concat();
+        let error = models(&old).unwrap_err().to_string();
+        assert!(error.contains("W7") && error.contains("0.1.0"), "{error}");
     }
 }
