@@ -15,13 +15,12 @@ use axum::{
     },
 };
 use futures::stream;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
-use weimocir_client::{Gallery, queues};
+use weimocir_client::{Gallery, Loss, Losses, queues};
 use weimocir_domain::{Collection, ImageId};
-use weimocir_runtime::DeadLetter;
-use weimocir_wire::{query::ImageState, subjects};
+use weimocir_wire::query::ImageState;
 
 use crate::{app::App, extract::Path, problem::Problem};
 
@@ -97,7 +96,8 @@ pub(crate) async fn follow(
 ) -> Result<impl IntoResponse, Problem> {
     let images = ids(query.as_deref().unwrap_or_default())?;
     let gallery = app.gallery(&collection).await?.following(&app.collections);
-    let read_letters = app.letters.last_number().await?.saturating_sub(EARLIER_LETTERS);
+    let read = app.letters.last_number().await?.saturating_sub(EARLIER_LETTERS);
+    let losses = Losses::after(app.letters.clone(), read);
     let until = Instant::now() + LONGEST;
     let following = Following {
         app,
@@ -106,8 +106,7 @@ pub(crate) async fn follow(
         open: images.into_iter().map(|image| (image, None)).collect(),
         captionless: BTreeMap::new(),
         ready: VecDeque::new(),
-        read_letters,
-        aside: Vec::new(),
+        losses,
         told: None,
         next_slow: Instant::now(),
         until,
@@ -144,22 +143,11 @@ struct Following {
     /// Images that get no captions, and are not searchable yet.
     captionless: BTreeMap<ImageId, String>,
     ready: VecDeque<Event>,
-    read_letters: u64,
-    /// Letters about a generation that may come to serve.
-    aside: Vec<DeadLetter>,
+    losses: Losses,
     told: Option<StatusEvent>,
     next_slow: Instant,
     until: Instant,
     is_done: bool,
-}
-
-/// What a work message is about.
-#[derive(Debug, Deserialize)]
-struct About {
-    collection: Collection,
-    image: ImageId,
-    #[serde(default)]
-    generation: Option<Collection>,
 }
 
 impl Following {
@@ -197,13 +185,10 @@ impl Following {
         }
         self.next_slow = Instant::now() + SLOW;
         if !self.open.is_empty() {
-            self.aside.extend(self.app.letters.after(self.read_letters).await?);
-            let last = self.aside.last().map_or(0, |letter| letter.number);
-            self.read_letters = self.read_letters.max(last);
-            let serving = self.gallery.generation().await;
-            let mut letters = std::mem::take(&mut self.aside);
-            letters.retain(|letter| !self.bury(letter, &serving));
-            self.aside = letters;
+            let is_open = |loss: &Loss| self.open.contains_key(&loss.image);
+            for loss in self.losses.next(&self.gallery, is_open).await? {
+                self.note_loss(&loss);
+            }
         }
         let totals = self.gallery.totals().await;
         let waiting = queues(&self.app.bus).await?.iter().map(|queue| queue.backlog.waiting).sum();
@@ -237,29 +222,18 @@ impl Following {
         self.push("image", &ImageEvent { id: image, state: stage, reason: None });
     }
 
-    /// A picture that cannot be encoded is lost to the gallery; one that cannot be captioned is not. Says
-    /// whether the letter will not matter any more.
-    fn bury(&mut self, letter: &DeadLetter, serving: &Collection) -> bool {
-        let Some(about) = weimocir_wire::peek::<About>(&letter.payload) else { return true };
-        let Some(&told) = self.open.get(&about.image) else { return true };
-        if about.collection != self.gallery.collection.name {
-            return true;
-        }
-        // because: another model cannot encode it, which says nothing about the one that serves
-        if about.generation.is_some_and(|generation| generation != *serving) {
-            return false;
-        }
+    fn note_loss(&mut self, loss: &Loss) {
+        let Some(&told) = self.open.get(&loss.image) else { return };
         let is_there = told >= Some(Stage::Searchable);
-        match subjects::is_encode_image(&letter.subject) {
+        match loss.is_whole {
             // because: it is there, so the letter is of another time
             true if is_there => {}
-            true => self.end(about.image, Stage::Failed, &letter.reason),
-            false if is_there => self.end(about.image, Stage::Searchable, &letter.reason),
+            true => self.end(loss.image, Stage::Failed, &loss.reason),
+            false if is_there => self.end(loss.image, Stage::Searchable, &loss.reason),
             false => {
-                self.captionless.insert(about.image, letter.reason.clone());
+                self.captionless.insert(loss.image, loss.reason.clone());
             }
         }
-        true
     }
 
     /// Nothing more becomes of the image, for this reason.

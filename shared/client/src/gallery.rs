@@ -56,7 +56,7 @@ impl Gallery {
     }
 
     /// The generation that is asked now.
-    pub async fn generation(&self) -> Collection {
+    pub(crate) async fn generation(&self) -> Collection {
         let known = || self.collection.generation().clone();
         let Some(collections) = &self.collections else { return known() };
         match collections.lately(&self.collection.name).boxed().await {

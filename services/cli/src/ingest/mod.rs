@@ -18,7 +18,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, ensure};
 use futures::StreamExt;
 use tokio::sync::mpsc;
-use weimocir_client::{Gallery, SubmitOptions, Submitter};
+use weimocir_client::{Gallery, Losses, SubmitOptions, Submitter};
 use weimocir_domain::{FieldDeclaration, FieldKinds};
 use weimocir_fetch::FetchArgs;
 use weimocir_runtime::{Bus, Collections, DeadLetters, Pictures};
@@ -135,8 +135,7 @@ pub(crate) async fn ingest(
     let collections = Collections::open(bus).await?;
     collections.ensure(&shared.collection, args.shards).await?;
     let collection = collections.declare(&shared.collection, &fields).await?;
-    let letters = DeadLetters::open(bus).await?;
-    let before = letters.last_number().await?;
+    let mut losses = Losses::from_now(DeadLetters::open(bus).await?).await?;
     let options = SubmitOptions {
         force: args.force,
         make_captions: !args.no_captions,
@@ -152,7 +151,7 @@ pub(crate) async fn ingest(
         _ => from_buckets(&feed, args, &mut summary, show).await?,
     }
     if args.wait {
-        wait::until_settled(&feed, &letters, before, &mut summary, show).await?;
+        Box::pin(wait::until_settled(&feed, &mut losses, &mut summary, show)).await?;
     }
     Ok(summary)
 }

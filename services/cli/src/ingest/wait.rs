@@ -7,10 +7,9 @@ use std::{
 
 use indicatif::ProgressBar;
 use tokio::time::{Instant, sleep};
-use weimocir_client::Expected;
-use weimocir_domain::{Collection, ImageId, Revision};
-use weimocir_runtime::{DeadLetter, DeadLetters};
-use weimocir_wire::{names, query::ImageState, subjects};
+use weimocir_client::{Expected, Loss, Losses};
+use weimocir_domain::{ImageId, Revision};
+use weimocir_wire::{names, query::ImageState};
 
 use super::{
     feed::Feed,
@@ -33,17 +32,6 @@ struct Pending {
     captions: Option<Revision>,
 }
 
-/// What a work message is about; a submitted picture does not know its revision.
-#[derive(Debug, serde::Deserialize)]
-struct About {
-    collection: Collection,
-    image: ImageId,
-    #[serde(default)]
-    revision: Option<Revision>,
-    #[serde(default)]
-    generation: Option<Collection>,
-}
-
 #[derive(Debug)]
 struct Wait {
     open: HashMap<ImageId, Pending>,
@@ -56,21 +44,17 @@ struct Wait {
 /// starts then would see it.
 pub(crate) async fn until_settled(
     feed: &Feed,
-    letters: &DeadLetters,
-    before: u64,
+    losses: &mut Losses,
     summary: &mut Summary,
     show: bool,
 ) -> anyhow::Result<()> {
     let mut wait = Wait::new(summary, show);
-    let (mut read_up_to, mut last_change) = (before, Instant::now());
-    // because: the generation that they are about may come to serve
-    let mut aside: Vec<DeadLetter> = Vec::new();
+    let mut last_change = Instant::now();
     while !wait.open.is_empty() {
         let left = wait.left();
-        aside.extend(letters.after(read_up_to).await?);
-        read_up_to = read_up_to.max(aside.last().map_or(0, |letter| letter.number));
-        let serving = feed.gallery().generation().await;
-        aside.retain(|letter| !wait.bury(letter, (&feed.gallery().collection.name, &serving)));
+        for loss in losses.next(feed.gallery(), |loss| wait.is_open(loss)).await? {
+            wait.note_loss(&loss);
+        }
         let asked: Vec<ImageId> = wait.open.keys().copied().collect();
         for images in asked.chunks(QUESTION) {
             for (image, state) in feed.gallery().states(images).await? {
@@ -137,34 +121,21 @@ impl Wait {
         self.drop_if_settled(image);
     }
 
-    /// A picture that cannot be encoded is lost to the gallery; one that cannot be captioned is not. Says
-    /// whether the letter will not matter any more.
-    fn bury(
-        &mut self,
-        letter: &DeadLetter,
-        (collection, serving): (&Collection, &Collection),
-    ) -> bool {
-        let Some(about) = weimocir_wire::peek::<About>(&letter.payload) else { return true };
-        let Some(pending) = self.open.get_mut(&about.image) else { return true };
-        // because: a submitted picture's revision is its place in the work stream
-        let revision = about.revision.or(letter.sequence.map(Revision));
-        if about.collection != *collection || revision != Some(pending.revision) {
-            return true;
-        }
-        // because: another model cannot encode it, which says nothing about the one that serves
-        if about.generation.is_some_and(|generation| generation != *serving) {
-            return false;
-        }
-        if subjects::is_encode_image(&letter.subject) {
+    fn is_open(&self, loss: &Loss) -> bool {
+        self.open.get(&loss.image).is_some_and(|pending| loss.revision == Some(pending.revision))
+    }
+
+    fn note_loss(&mut self, loss: &Loss) {
+        let Some(pending) = self.open.get_mut(&loss.image) else { return };
+        if loss.is_whole {
             (pending.image, pending.captions) = (None, None);
-            self.failures.insert(pending.source.clone(), letter.reason.clone());
+            self.failures.insert(pending.source.clone(), loss.reason.clone());
         } else {
             pending.captions = None;
-            let reason = format!("searchable, but without captions: {}", letter.reason);
+            let reason = format!("searchable, but without captions: {}", loss.reason);
             self.failures.entry(pending.source.clone()).or_insert(reason);
         }
-        self.drop_if_settled(about.image);
-        true
+        self.drop_if_settled(loss.image);
     }
 
     fn drop_if_settled(&mut self, image: ImageId) {
@@ -203,58 +174,4 @@ async fn explain(feed: &Feed, wait: &Wait) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use weimocir_domain::ModelId;
-    use weimocir_wire::{
-        Encoding, encode,
-        work::{EncodeInLane, Metadata},
-    };
-
-    use super::*;
-
-    fn letter(generation: Option<&Collection>) -> DeadLetter {
-        let (image, revision) = (ImageId::of(b"lost"), Revision(7));
-        let (source, generation) = ("lost.png".to_owned(), generation.cloned());
-        let metadata = Metadata::new();
-        let collection = Collection::default();
-        let work = EncodeInLane { collection, generation, image, revision, source, metadata };
-        let lane = subjects::in_lane(subjects::ENCODE_IMAGE, &ModelId::new("own"));
-        DeadLetter {
-            number: 1,
-            step: "encode".into(),
-            reason: "cut off".into(),
-            attempts: 1,
-            at: String::new(),
-            image: None,
-            sequence: Some(3),
-            subject: lane,
-            payload: encode(&work, Encoding::MessagePack).unwrap(),
-        }
-    }
-
-    #[test]
-    fn a_letter_counts_once_the_generation_that_it_is_about_serves() {
-        let mut summary = Summary::default();
-        let (image, captions) = (Revision(7), Some(Revision(7)));
-        let expected = Expected { source: "lost.png".into(), image, captions };
-        summary.expected.insert(ImageId::of(b"lost"), expected);
-        let own = Collection::default();
-        let other = own.generation(&ModelId::new("other"));
-        for (about, serving, counts) in [
-            (None, &own, true),
-            (None, &other, true),
-            (Some(&own), &own, true),
-            (Some(&other), &other, true),
-            (Some(&other), &own, false),
-            (Some(&own), &other, false),
-        ] {
-            let mut wait = Wait::new(&summary, false);
-            let is_done_with = wait.bury(&letter(about), (&own, serving));
-            assert_eq!(is_done_with, counts, "{about:?} {serving}");
-            assert_eq!(wait.open.is_empty(), counts, "{about:?} {serving}");
-        }
-    }
 }
