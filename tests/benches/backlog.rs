@@ -15,7 +15,7 @@ use weimocir_runtime::{Bus, Collections, Pictures};
 use weimocir_tests::{Pipeline, Worker, tiny};
 use weimocir_wire::{
     names,
-    search::{SearchAnswer, SearchRequest},
+    search::{SearchAnswer, SearchRequest, SearchTiming},
     subjects,
     work::{EncodeImage, Metadata},
 };
@@ -51,7 +51,7 @@ async fn main() -> anyhow::Result<()> {
     };
     wait(0).await?;
     println!(
-        "| | images that wait | search p50, ms | p99, ms | resident memory, MB |\n|---|---|---|---|---|"
+        "| | images that wait | search p50, ms | p99, ms | of the encoder | waiting there | of the stores | resident memory, MB |\n|---|---|---|---|---|---|---|---|"
     );
     let idle = measured(&bus, searches).await?;
     let mut memory = vec![resident(&pipeline, &workers).await?];
@@ -87,8 +87,8 @@ async fn main() -> anyhow::Result<()> {
     println!(
         "{}",
         json!({
-            "idle_p99_ms": idle.1,
-            "backlog_p99_ms": waiting.1,
+            "idle_p99_ms": idle.p99,
+            "backlog_p99_ms": waiting.p99,
             "backlog": most,
             "memory_growth": growth.fold(0.0, f64::max),
         })
@@ -117,9 +117,18 @@ async fn backlog(bus: &Bus) -> anyhow::Result<u64> {
     Ok(backlog.waiting + backlog.in_work)
 }
 
-/// p50 and p99 of searches by text, one after the other, in ms.
-async fn measured(bus: &Bus, searches: usize) -> anyhow::Result<(f64, f64)> {
-    let mut times = Vec::with_capacity(searches);
+/// Of searches by text, one after the other, in ms; p99 of each step on its own.
+#[derive(Clone, Copy)]
+struct Times {
+    p50: f64,
+    p99: f64,
+    encoder: f64,
+    waiting: f64,
+    stores: f64,
+}
+
+async fn measured(bus: &Bus, searches: usize) -> anyhow::Result<Times> {
+    let (mut times, mut timings) = (Vec::new(), Vec::new());
     for _ in 0..searches {
         let modifier = Some("a red dress".to_owned());
         let request = SearchRequest { modifier, ..SearchRequest::default() };
@@ -128,9 +137,21 @@ async fn measured(bus: &Bus, searches: usize) -> anyhow::Result<(f64, f64)> {
             bus.ask(subjects::SEARCH, &request, Duration::from_secs(10)).await?;
         ensure!(!answer.partial, "an answer is partial");
         times.push(start.elapsed().as_secs_f64() * 1e3);
+        timings.push(answer.timing);
     }
-    times.sort_unstable_by(f64::total_cmp);
-    Ok((times[times.len() / 2], times[times.len() * 99 / 100]))
+    let step = |of: fn(&SearchTiming) -> f64| percentile(99, timings.iter().map(of).collect());
+    Ok(Times {
+        p50: percentile(50, times.clone()),
+        p99: percentile(99, times),
+        encoder: step(|timing| timing.encode_ms),
+        waiting: step(|timing| timing.encode.queued_ms),
+        stores: step(|timing| timing.candidates_ms),
+    })
+}
+
+fn percentile(percent: usize, mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() * percent / 100]
 }
 
 /// Of every process, in MB.
@@ -151,7 +172,11 @@ async fn resident(
     Ok(all)
 }
 
-fn row(when: &str, waiting: u64, (p50, p99): (f64, f64), memory: &BTreeMap<&str, f64>) {
+fn row(when: &str, left: u64, times: Times, memory: &BTreeMap<&str, f64>) {
     let memory: Vec<String> = memory.iter().map(|(name, mb)| format!("{name} {mb:.0}")).collect();
-    println!("| {when} | {waiting} | {p50:.1} | {p99:.1} | {} |", memory.join(", "));
+    let Times { p50, p99, encoder, waiting, stores } = times;
+    println!(
+        "| {when} | {left} | {p50:.1} | {p99:.1} | {encoder:.1} | {waiting:.1} | {stores:.1} | {} |",
+        memory.join(", ")
+    );
 }

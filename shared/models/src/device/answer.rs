@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Budget, Cost, DeviceError, Timed,
+    Budget, Cost, DeviceError, Lane, Timed,
     budget::Allowance,
     queue::{Answer, Waiting},
 };
@@ -16,6 +16,7 @@ use crate::error::ModelError;
 
 /// Jobs that are answered together.
 pub(super) struct Batch<J, R> {
+    lane: Lane,
     jobs: Vec<J>,
     callers: Vec<Caller<R>>,
     cost: Cost,
@@ -29,8 +30,12 @@ struct Caller<R> {
 }
 
 impl<J, R> Batch<J, R> {
-    pub(super) fn new(begun: Instant) -> Self {
-        Self { jobs: vec![], callers: vec![], cost: Cost::default(), begun }
+    pub(super) fn new(lane: Lane, begun: Instant) -> Self {
+        Self { lane, jobs: vec![], callers: vec![], cost: Cost::default(), begun }
+    }
+
+    pub(super) fn lane(&self) -> Lane {
+        self.lane
     }
 
     pub(super) fn push(&mut self, waiting: Waiting<J, R>) {
@@ -55,7 +60,7 @@ pub(super) fn answer<J, R, W>(batch: Batch<J, R>, work: &mut W, allowance: &mut 
 where
     W: FnMut(&[J], Budget) -> Result<Vec<R>, ModelError>,
 {
-    let Batch { jobs, mut callers, cost, begun } = batch;
+    let Batch { jobs, mut callers, cost, begun, .. } = batch;
     match (attempt(&jobs, cost, work, allowance), callers.len()) {
         (Ok(answers), _) => {
             for (caller, answer) in callers.into_iter().zip(answers) {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::Lane;
+
 /// What a job asks of the device. Costs of a batch add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
@@ -61,29 +63,46 @@ impl Budget {
     }
 }
 
-/// How long a batch that fills its budget takes, learned from those that ran.
+/// Less than this nobody feels.
+const UNFELT: Duration = Duration::from_millis(2);
+
+/// How long batches take, learned from those that ran.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
+    /// One that fills its budget.
     full: Option<Duration>,
+    /// One of queries.
+    queries: Option<Duration>,
 }
 
 impl Pace {
-    pub(super) fn learn(&mut self, cost: Cost, budget: Budget, took: Duration) {
+    pub(super) fn learn(&mut self, lane: Lane, cost: Cost, budget: Budget, took: Duration) {
         let share = |part: usize, of: usize| part as f64 / of.max(1) as f64;
         let filled = share(cost.images, budget.images).max(share(cost.tokens, budget.tokens));
         if filled > 0.0 {
-            let full = took.div_f64(filled.min(1.0));
-            // because: one slow batch says little, and a busier machine shows within a few
-            self.full = Some(self.full.map_or(full, |known| (known * 3 + full) / 4));
+            blend(&mut self.full, took.div_f64(filled.min(1.0)));
+        }
+        if lane == Lane::Query {
+            blend(&mut self.queries, took);
         }
     }
 
+    /// The part of a budget that takes no longer than a batch of queries.
+    pub(super) fn of_a_query(&self, budget: Budget) -> Budget {
+        self.within(budget, self.queries.unwrap_or_default().max(UNFELT))
+    }
+
     /// The part of a budget that takes no longer than this, at least one image and one token.
-    pub(super) fn within(&self, budget: Budget, time: Duration) -> Budget {
+    fn within(&self, budget: Budget, time: Duration) -> Budget {
         let Some(full) = self.full.filter(|full| *full > time) else { return budget };
         let part = |of: usize| ((of as f64 * time.div_duration_f64(full)) as usize).max(1);
         Budget { images: part(budget.images), tokens: part(budget.tokens) }
     }
+}
+
+// because: one slow batch says little, and a busier machine shows within a few
+fn blend(known: &mut Option<Duration>, new: Duration) {
+    *known = Some(known.map_or(new, |known| (known * 3 + new) / 4));
 }
 
 /// Batches in a row that must succeed before a reduced budget doubles.
@@ -159,13 +178,27 @@ mod tests {
         assert_eq!(pace.within(budget, quick), budget);
         // four images in 20 ms: eight would take 40
         let four = Cost { images: 4, tokens: 0, longest: 0 };
-        pace.learn(four, budget, Duration::from_millis(20));
+        pace.learn(Lane::Ingest, four, budget, Duration::from_millis(20));
         assert_eq!(pace.within(budget, quick), Budget { images: 2, tokens: 128 });
         assert_eq!(pace.within(budget, Duration::from_millis(1)), Budget { images: 1, tokens: 12 });
         assert_eq!(pace.within(budget, Duration::from_millis(40)), budget);
         // a job above the budget counts as one that fills it
         let long = Cost { images: 0, tokens: 5_000, longest: 500 };
-        pace.learn(long, budget, Duration::from_millis(80));
+        pace.learn(Lane::Ingest, long, budget, Duration::from_millis(80));
         assert_eq!(pace.within(budget, Duration::from_millis(25)).images, 4);
+    }
+    #[test]
+    fn a_query_waits_no_longer_than_it_takes() {
+        let budget = Budget { images: 8, tokens: 512 };
+        let mut pace = Pace::default();
+        let full = Cost { images: 8, tokens: 0, longest: 0 };
+        pace.learn(Lane::Ingest, full, budget, Duration::from_millis(80));
+        // nothing is known of queries: two milliseconds of eighty
+        assert_eq!(pace.of_a_query(budget), Budget { images: 1, tokens: 12 });
+        let text = Cost { images: 0, tokens: 128, longest: 16 };
+        pace.learn(Lane::Query, text, budget, Duration::from_millis(20));
+        assert_eq!(pace.of_a_query(budget), Budget { images: 2, tokens: 128 });
+        pace.learn(Lane::Query, full, budget, Duration::from_millis(80));
+        assert_eq!(pace.of_a_query(budget), Budget { images: 3, tokens: 224 });
     }
 }

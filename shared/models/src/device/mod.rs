@@ -107,9 +107,10 @@ impl<J: Send + 'static, R: Send + 'static> DeviceThread<J, R> {
         let mut allowance = Allowance::new(limits.batch);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             while let Some(batch) = served.next_batch(allowance.now()) {
-                let (cost, budget, begun) = (batch.cost(), allowance.now(), Instant::now());
+                let (lane, cost) = (batch.lane(), batch.cost());
+                let (budget, begun) = (allowance.now(), Instant::now());
                 answer::answer(batch, &mut work, &mut allowance);
-                served.ran(cost, budget, begun.elapsed());
+                served.ran(lane, cost, budget, begun.elapsed());
             }
         })?;
         Ok(Self { owner: Arc::new(Owner { queue, thread: Mutex::new(Some(thread)) }) })

@@ -16,10 +16,9 @@ use super::{Budget, Cost, DeviceError, Lane, Queues, Timed, answer::Batch, budge
 // of ingest work in every eight
 const QUERIES_IN_A_ROW: u32 = 8;
 
-/// How long a batch of ingest work may take while people search, and how long after a query they count as
-/// doing so.
-// because: a query waits for the batch under way, and a few searches a second shall not feel it
-const QUICK: Duration = Duration::from_millis(10);
+/// How long after a query people count as searching. A batch of ingest work takes no longer meanwhile than a
+/// batch of queries has of late.
+// because: a query waits for the batch under way, and so for no longer than it takes itself
 const SEARCHING: Duration = Duration::from_secs(5);
 
 pub(super) type Answer<R> = Result<Timed<R>, DeviceError>;
@@ -129,8 +128,8 @@ impl<J, R> Queue<J, R> {
     }
 
     /// Takes note of how long a batch took.
-    pub(super) fn ran(&self, cost: Cost, budget: Budget, took: Duration) {
-        lock(&self.lanes).pace.learn(cost, budget, took);
+    pub(super) fn ran(&self, lane: Lane, cost: Cost, budget: Budget, took: Duration) {
+        lock(&self.lanes).pace.learn(lane, cost, budget, took);
     }
 
     pub(super) fn close(&self) {
@@ -158,25 +157,25 @@ impl<J, R> Lanes<J, R> {
         let searching = self.last_query.is_some_and(|last| last.elapsed() < SEARCHING);
         let batch = if ingest_is_due && !self.ingest.is_empty() {
             self.queries_in_a_row = 0;
-            let budget = if searching { self.pace.within(budget, QUICK) } else { budget };
-            fill(&mut self.ingest, budget)
+            let budget = if searching { self.pace.of_a_query(budget) } else { budget };
+            fill(Lane::Ingest, &mut self.ingest, budget)
         } else {
             self.queries_in_a_row =
                 if self.ingest.is_empty() { 0 } else { self.queries_in_a_row + 1 };
-            fill(&mut self.query, budget)
+            fill(Lane::Query, &mut self.query, budget)
         };
         (!batch.is_empty()).then_some(batch)
     }
 }
 
 /// The first jobs of a lane, as many as the budget holds together; the first one in any case.
-fn fill<J, R>(lane: &mut VecDeque<Waiting<J, R>>, budget: Budget) -> Batch<J, R> {
-    let mut batch = Batch::new(Instant::now());
-    while let Some(next) = lane.front() {
+fn fill<J, R>(lane: Lane, waiting: &mut VecDeque<Waiting<J, R>>, budget: Budget) -> Batch<J, R> {
+    let mut batch = Batch::new(lane, Instant::now());
+    while let Some(next) = waiting.front() {
         if !batch.is_empty() && !budget.holds(batch.cost().plus(next.cost)) {
             break;
         }
-        lane.pop_front().into_iter().for_each(|next| batch.push(next));
+        waiting.pop_front().into_iter().for_each(|next| batch.push(next));
     }
     batch
 }
