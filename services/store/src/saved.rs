@@ -68,7 +68,7 @@ struct Manifest {
 
 impl Message for Manifest {
     const NAME: &'static str = "saved-index";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
 }
 
 /// A file that is never changed once it is whole.

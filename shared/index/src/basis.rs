@@ -48,9 +48,10 @@ pub(crate) struct Groups {
 impl Groups {
     /// The division that gave the shortest scans at d = 512; narrow rows have signs alone.
     pub(crate) fn of_width(width: usize) -> Self {
-        let (four, two) = if width < 256 { (0, 0) } else { (width / 128 * 8, width / 128 * 8) };
+        let (four, two) = if width < 256 { (0, 0) } else { (width / 128 * 8, width / 64 * 8) };
         let left = width - COMMON - four - two;
-        let one = if width < 256 { left } else { width / 8 - (width / 8 + 16 - left % 16) % 16 };
+        let signs = width / 16 * 3;
+        let one = if width < 256 { left } else { signs - (signs + 16 - left % 16) % 16 };
         let mut start = COMMON;
         let mut next = |size| {
             start += size;

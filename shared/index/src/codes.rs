@@ -25,6 +25,9 @@ pub(crate) const SEGMENT: usize = 1 << 16;
 // because: a few milliseconds of copying, for which changes can wait
 const PAGE: usize = 1 << 12;
 
+/// Bytes that a row's facts have before its upper nibbles: a cache line.
+const FACTS: usize = size_of::<Facts>().next_multiple_of(64);
+
 /// Rows that one thread codes together.
 // because: so many make up for reading all directions, and at d = 512 they and their coordinates
 // are still in the caches
@@ -41,9 +44,10 @@ pub(crate) struct Codes {
 #[derive(Debug)]
 struct Segment {
     sketches: MmapMut,
-    upper: MmapMut,
+    /// Facts and upper nibbles, row by row.
+    // because: what a bound reads comes from one place
+    bounds: MmapMut,
     lower: MmapMut,
-    facts: MmapMut,
     /// How often rows were written.
     changes: u64,
 }
@@ -106,14 +110,16 @@ impl Codes {
     pub(crate) fn put(&mut self, row: u32, codes: &RowCodes) -> Result<(), IndexError> {
         self.reserve(row as usize + 1)?;
         let (segment, row) = (row as usize / SEGMENT, row as usize % SEGMENT);
+        let bound_bytes = self.bound_bytes();
         let segment = &mut self.segments[segment];
         segment.changes += 1;
         let block = &mut segment.sketches[row / BLOCK * self.layout.stride..][..self.layout.stride];
         self.layout.write(block, row % BLOCK, &codes.sketch);
-        let bytes = row * self.row_bytes..(row + 1) * self.row_bytes;
-        segment.upper[bytes.clone()].copy_from_slice(&codes.nibbles.upper);
-        segment.lower[bytes].copy_from_slice(&codes.nibbles.lower);
-        bytemuck::cast_slice_mut::<u8, Facts>(&mut segment.facts)[row] = codes.nibbles.facts;
+        let Coded { facts, upper, lower } = &codes.nibbles;
+        let bounds = &mut segment.bounds[row * bound_bytes..][..bound_bytes];
+        bounds[..size_of::<Facts>()].copy_from_slice(bytemuck::bytes_of(facts));
+        bounds[FACTS..].copy_from_slice(upper);
+        segment.lower[row * self.row_bytes..][..self.row_bytes].copy_from_slice(lower);
         Ok(())
     }
 
@@ -123,25 +129,29 @@ impl Codes {
         &self.segments[segment].sketches[block * self.layout.stride..][..self.layout.stride]
     }
 
-    pub(crate) fn upper(&self, row: u32) -> &[u8] {
+    /// What belongs to a row's nibbles, and the upper ones.
+    pub(crate) fn bounds(&self, row: u32) -> (&Facts, &[u8]) {
+        let (facts, upper) = self.bounds_of(row).split_at(FACTS);
+        (bytemuck::from_bytes(&facts[..size_of::<Facts>()]), upper)
+    }
+
+    /// Has what [`Self::bounds`] gives fetched ahead.
+    pub(crate) fn prefetch(&self, row: u32) {
+        prefetch(self.bounds_of(row));
+    }
+
+    fn bounds_of(&self, row: u32) -> &[u8] {
         let (segment, row) = (row as usize / SEGMENT, row as usize % SEGMENT);
-        &self.segments[segment].upper[row * self.row_bytes..][..self.row_bytes]
+        &self.segments[segment].bounds[row * self.bound_bytes()..][..self.bound_bytes()]
+    }
+
+    fn bound_bytes(&self) -> usize {
+        FACTS + self.row_bytes
     }
 
     pub(crate) fn lower(&self, row: u32) -> &[u8] {
         let (segment, row) = (row as usize / SEGMENT, row as usize % SEGMENT);
         &self.segments[segment].lower[row * self.row_bytes..][..self.row_bytes]
-    }
-
-    pub(crate) fn facts(&self, row: u32) -> &Facts {
-        let (segment, row) = (row as usize / SEGMENT, row as usize % SEGMENT);
-        &bytemuck::cast_slice(&self.segments[segment].facts)[row]
-    }
-
-    /// Has what a bound of 4 bits reads fetched ahead of it.
-    pub(crate) fn prefetch(&self, row: u32) {
-        prefetch(self.upper(row));
-        prefetch(bytemuck::bytes_of(self.facts(row)));
     }
 
     /// Bytes of a row's sketch.
@@ -151,7 +161,7 @@ impl Codes {
 
     /// Bytes of all codes of a row.
     pub(crate) fn bytes(&self) -> f64 {
-        self.sketch_bytes() + (2 * self.row_bytes + size_of::<Facts>()) as f64
+        self.sketch_bytes() + (self.bound_bytes() + self.row_bytes) as f64
     }
 }
 
@@ -169,8 +179,8 @@ impl Codes {
 
     /// Appends what a segment holds of a page.
     pub(crate) fn write_page(&self, segment: usize, page: &Range<usize>, out: &mut Vec<u8>) {
-        let Segment { sketches, upper, lower, facts, .. } = &self.segments[segment];
-        let areas = [sketches, upper, lower, facts].into_iter().zip(self.areas(page));
+        let Segment { sketches, bounds, lower, .. } = &self.segments[segment];
+        let areas = [sketches, bounds, lower].into_iter().zip(self.areas(page));
         areas.for_each(|(area, range)| out.extend_from_slice(&area[range]));
     }
 
@@ -182,21 +192,16 @@ impl Codes {
         from: &mut dyn Read,
     ) -> io::Result<()> {
         let ranges = self.areas(page);
-        let Segment { sketches, upper, lower, facts, .. } = &mut self.segments[segment];
-        let mut areas = [sketches, upper, lower, facts].into_iter().zip(ranges);
+        let Segment { sketches, bounds, lower, .. } = &mut self.segments[segment];
+        let mut areas = [sketches, bounds, lower].into_iter().zip(ranges);
         areas.try_for_each(|(area, range)| from.read_exact(&mut area[range]))
     }
 
     /// Bytes of a page in each of a segment's areas.
-    fn areas(&self, page: &Range<usize>) -> [Range<usize>; 4] {
+    fn areas(&self, page: &Range<usize>) -> [Range<usize>; 3] {
         let blocks = page.start / BLOCK..page.end / BLOCK;
         let of = |rows: &Range<usize>, bytes: usize| rows.start * bytes..rows.end * bytes;
-        [
-            of(&blocks, self.layout.stride),
-            of(page, self.row_bytes),
-            of(page, self.row_bytes),
-            of(page, size_of::<Facts>()),
-        ]
+        [of(&blocks, self.layout.stride), of(page, self.bound_bytes()), of(page, self.row_bytes)]
     }
 }
 
@@ -205,9 +210,8 @@ impl Segment {
         let allocate = |bytes| memory::allocate(&Anonymous, 0, bytes);
         Ok(Self {
             sketches: allocate(SEGMENT / BLOCK * layout.stride)?,
-            upper: allocate(SEGMENT * row_bytes)?,
+            bounds: allocate(SEGMENT * (FACTS + row_bytes))?,
             lower: allocate(SEGMENT * row_bytes)?,
-            facts: allocate(SEGMENT * size_of::<Facts>())?,
             changes: 0,
         })
     }
@@ -216,8 +220,7 @@ impl Segment {
         let of = |bytes: usize| rows.start * bytes..rows.end * bytes;
         let blocks = rows.start / BLOCK..rows.end.div_ceil(BLOCK);
         populate(&self.sketches, blocks.start * layout.stride..blocks.end * layout.stride);
-        populate(&self.upper, of(row_bytes));
+        populate(&self.bounds, of(FACTS + row_bytes));
         populate(&self.lower, of(row_bytes));
-        populate(&self.facts, of(size_of::<Facts>()));
     }
 }

@@ -80,7 +80,9 @@ const SOME: usize = 64;
 const PIECES: usize = 16;
 /// Rows that are fetched ahead of the one at hand.
 // because: a row comes from anywhere in memory, and waiting for it takes longer than its product
-const AHEAD: usize = 4;
+const AHEAD: usize = 6;
+/// The same in a scan of nibbles, where rows follow each other.
+const FAR: u32 = 16;
 
 /// A row that may be among the closest.
 #[derive(Debug, Clone, Copy)]
@@ -290,7 +292,10 @@ fn scan(
                     None => run
                         .admitted
                         .rows(block..block + 1)
-                        .map(|row| run.bound(codes, row, false))
+                        .map(|row| {
+                            codes.prefetch((row + FAR).min(run.index.rows() - 1));
+                            run.bound(codes, row, false)
+                        })
                         .filter(|contender| contender.may_reach(run.floor))
                         .for_each(|contender| found.push(contender, run.floor)),
                 }
@@ -443,22 +448,26 @@ impl<'a> Run<'a> {
 
     /// Bounds a row by 4 bits: in a scan by the query's coarse weights alone.
     fn bound(&self, codes: &Codes, row: u32, fine: bool) -> Contender {
-        self.contender(row, |query| {
-            query.with_4_bits(codes.facts(row), self.products(query, codes.upper(row), fine))
-        })
+        let (facts, upper) = codes.bounds(row);
+        self.contender(row, |query| query.with_4_bits(facts, self.products(query, upper, fine)))
     }
 
     fn refine(&self, codes: &Codes, row: u32) -> Contender {
+        let (facts, upper) = codes.bounds(row);
         self.contender(row, |query| {
             let products = |nibbles| self.products(query, nibbles, true);
-            let (upper, lower) = (products(codes.upper(row)), products(codes.lower(row)));
-            query.with_8_bits(codes.facts(row), upper, lower)
+            query.with_8_bits(facts, products(upper), products(codes.lower(row)))
         })
     }
 
     fn products(&self, query: &NibbleQuery, nibbles: &[u8], fine: bool) -> Products {
-        let product = |weights| self.index.instructions.product(nibbles, weights);
-        Products { coarse: product(&query.coarse), fine: fine.then(|| product(&query.fine)) }
+        let instructions = self.index.instructions;
+        if !fine {
+            let [coarse] = instructions.products(nibbles, [&query.coarse]);
+            return Products { coarse, fine: None };
+        }
+        let [coarse, fine] = instructions.products(nibbles, [&query.coarse, &query.fine]);
+        Products { coarse, fine: Some(fine) }
     }
 
     fn contender(&self, row: u32, bound: impl Fn(&NibbleQuery) -> Bounded) -> Contender {

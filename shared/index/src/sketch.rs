@@ -40,6 +40,11 @@ const STEP_4: f32 = 0.9957;
 // because: rows are of length √2 at most, and sums of some thousand products are off by some 1e-6
 pub(crate) const INEXACT: f32 = 3e-5;
 
+/// The bits of 2^-46, the least scale that can be packed.
+const LEAST: u32 = (127 - 46) << 23;
+/// Half of the last place of a packed scale.
+pub(crate) const SCALE_ROUNDING: f32 = 1.0 / 2048.0;
+
 /// How the bytes of a block are divided: columns of nibble pairs, then scales, then the head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -232,7 +237,7 @@ fn greatest(values: &[f32; 16]) -> (u8, f32) {
     (equal.trailing_zeros() as u8 & 15, folded[0])
 }
 
-/// `s = ‖y‖²/⟨c,y⟩` in the upper half of an f32, and `‖s·c - y‖/s`, from `‖y‖²`, `⟨c,y⟩` and `‖c‖²`.
+/// `s = ‖y‖²/⟨c,y⟩`, packed, and `‖s·c - y‖/s`, from `‖y‖²`, `⟨c,y⟩` and `‖c‖²`.
 #[inline(always)]
 fn scale(energy: f32, inner: f32, codes: f32) -> (u16, f32) {
     if energy == 0.0 {
@@ -240,8 +245,8 @@ fn scale(energy: f32, inner: f32, codes: f32) -> (u16, f32) {
     }
     // because: codes that do not point towards the row at all say nothing; a scale near zero with
     // an error as long as the row keeps every bound true
-    let exact = if inner > 1e-3 * energy.sqrt() { energy / inner } else { 1e-18 };
-    let bits = ((exact.to_bits() + 0x8000) >> 16) as u16;
+    let exact = if inner > 1e-3 * energy.sqrt() { energy / inner } else { 0.0 };
+    let bits = pack(exact);
     let scale = unpack(bits);
     let error = scale * scale * codes - 2.0 * scale * inner + energy;
     // because: these sums are off by some 1e-6, of which the error's square is a hundredth at least
@@ -269,8 +274,18 @@ pub(crate) fn norm(y: &[f32]) -> f32 {
     dot(y, y).sqrt()
 }
 
+/// A positive number as six bits of exponent and ten of fraction: 2^-46..2^18, rounded by
+/// [`SCALE_ROUNDING`] of itself at most.
+// because: an f32's upper half rounds by eight times as much, which every bound has to allow for
+#[inline(always)]
+pub(crate) fn pack(scale: f32) -> u16 {
+    let within = scale.clamp(unpack(0), unpack(u16::MAX));
+    ((within.to_bits() - LEAST + (1 << 12)) >> 13) as u16
+}
+
+#[inline(always)]
 pub(crate) fn unpack(scale: u16) -> f32 {
-    f32::from_bits(u32::from(scale) << 16)
+    f32::from_bits((u32::from(scale) << 13) + LEAST)
 }
 
 /// A query as tables: what each nibble adds to the estimate of `w·x`.
@@ -390,9 +405,8 @@ impl SketchQuery {
         BlockBounds {
             fixed: square(self.deviations * self.rounding[0]),
             scaled,
-            // because: scales have 8 bits
             beyond: common
-                + self.norm * head.norm / 256.0
+                + self.norm * head.norm * SCALE_ROUNDING
                 + self.inexact
                 + self.slack.fixed
                 + self.slack.spread * head.spread,

@@ -19,7 +19,7 @@ use crate::{
     Entry, Found, Guarantee, Index, IndexError, LEARN, Memory, Restoring, Wanted,
     basis::Basis,
     kernels::{Estimates, Instructions},
-    sketch::BLOCK,
+    sketch::{BLOCK, SCALE_ROUNDING, pack, unpack},
 };
 
 type Vector = Vec<f32>;
@@ -435,11 +435,12 @@ fn compare_kernels(
             prop_assert!(reaches == (above >= 0.5) || (above - 0.5).abs() < 1e-5, "{}", above);
         }
     }
-    let weights: Vec<i8> =
-        (0..codes.upper(0).len() * 2).map(|i| (i * 89 % 255) as u8 as i8).collect();
+    let [some, others] = [89, 147].map(|n| -> Vec<i8> {
+        (0..codes.bounds(0).1.len() * 2).map(|i| (i * n % 255) as u8 as i8).collect()
+    });
     for row in 0..20 {
-        let nibbles = codes.upper(row);
-        prop_assert_eq!(instructions.product(nibbles, &weights), plain.product(nibbles, &weights));
+        let products = |of: Instructions| of.products(codes.bounds(row).1, [&some, &others]);
+        prop_assert_eq!(products(instructions), products(plain));
     }
     let basis = &codes.basis;
     for seed in 0..20 {
@@ -504,6 +505,18 @@ fn the_chance_of_so_many_deviations_is_that_of_a_normal_distribution() {
         let found = crate::sketch::deviations(p);
         assert!(found >= exact && found < exact + 0.05, "{p} gave {found}");
     }
+}
+
+#[test]
+fn a_packed_scale_is_off_by_its_rounding_at_most() {
+    let mut scale = 1e-13_f32;
+    while scale < 2e5 {
+        let packed = unpack(pack(scale));
+        assert!((packed - scale).abs() <= SCALE_ROUNDING * scale, "{packed} for {scale}");
+        scale *= 1.0004;
+    }
+    assert_eq!(unpack(pack(0.0)), 2.0_f32.powi(-46));
+    assert!(unpack(pack(f32::MAX)) > 2.6e5);
 }
 
 #[test]

@@ -95,29 +95,36 @@ pub(super) fn code(basis: &Basis, y: &[f32], spread: f32) -> (Sketch, Coded) {
 }
 
 #[target_feature(enable = "avx2")]
-pub(super) fn product(nibbles: &[u8], weights: &[i8]) -> i32 {
+pub(super) fn products<const N: usize>(nibbles: &[u8], weights: [&[i8]; N]) -> [i32; N] {
     let low_nibbles = _mm256_set1_epi8(15);
     let ones = _mm256_set1_epi16(1);
-    let mut sums = _mm256_setzero_si256();
-    for (nibbles, weights) in nibbles.chunks_exact(64).zip(weights.chunks_exact(128)) {
-        for half in 0..2 {
-            // SAFETY: 64 nibble pairs and 128 weights, of which a half is 32 of each kind.
-            let (nibbles, low, high) = unsafe {
+    let mut sums = [_mm256_setzero_si256(); N];
+    for (half, nibbles) in nibbles.chunks_exact(32).enumerate() {
+        // SAFETY: 32 nibble pairs.
+        let nibbles = unsafe { _mm256_loadu_si256(nibbles.as_ptr().cast()) };
+        let low = _mm256_and_si256(nibbles, low_nibbles);
+        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(nibbles), low_nibbles);
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            let weights = &weights[128 * (half / 2) + 32 * (half % 2)..][..96];
+            // SAFETY: 32 weights from either end.
+            let (of_low, of_high) = unsafe {
                 (
-                    _mm256_loadu_si256(nibbles.as_ptr().add(32 * half).cast()),
-                    _mm256_loadu_si256(weights.as_ptr().add(32 * half).cast()),
-                    _mm256_loadu_si256(weights.as_ptr().add(64 + 32 * half).cast()),
+                    _mm256_loadu_si256(weights.as_ptr().cast()),
+                    _mm256_loadu_si256(weights.as_ptr().add(64).cast()),
                 )
             };
-            let low = _mm256_maddubs_epi16(_mm256_and_si256(nibbles, low_nibbles), low);
-            let shifted = _mm256_and_si256(_mm256_srli_epi16::<4>(nibbles), low_nibbles);
             // because: four products of 15 and 127 are far from what 16 bits hold
-            let both = _mm256_add_epi16(low, _mm256_maddubs_epi16(shifted, high));
-            sums = _mm256_add_epi32(sums, _mm256_madd_epi16(both, ones));
+            let both = _mm256_add_epi16(
+                _mm256_maddubs_epi16(low, of_low),
+                _mm256_maddubs_epi16(high, of_high),
+            );
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(both, ones));
         }
     }
-    let mut lanes = [0_i32; 8];
-    // SAFETY: eight lanes of 32 bits.
-    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums) };
-    lanes.iter().sum()
+    sums.map(|sum| {
+        let mut lanes = [0_i32; 8];
+        // SAFETY: eight lanes of 32 bits.
+        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sum) };
+        lanes.iter().sum()
+    })
 }

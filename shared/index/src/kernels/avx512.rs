@@ -168,21 +168,26 @@ pub(super) fn code(basis: &Basis, y: &[f32], spread: f32) -> (Sketch, Coded) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn product(nibbles: &[u8], weights: &[i8]) -> i32 {
+pub(super) fn products<const N: usize>(nibbles: &[u8], weights: [&[i8]; N]) -> [i32; N] {
     let low_nibbles = _mm512_set1_epi8(15);
-    let (mut first, mut second) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-    for (nibbles, weights) in nibbles.chunks_exact(64).zip(weights.chunks_exact(128)) {
-        // SAFETY: 64 nibble pairs and 128 weights.
-        let (nibbles, low, high) = unsafe {
-            (
-                _mm512_loadu_si512(nibbles.as_ptr().cast()),
-                _mm512_loadu_si512(weights.as_ptr().cast()),
-                _mm512_loadu_si512(weights.as_ptr().add(64).cast()),
-            )
-        };
-        first = _mm512_dpbusd_epi32(first, _mm512_and_si512(nibbles, low_nibbles), low);
-        let shifted = _mm512_and_si512(_mm512_srli_epi16::<4>(nibbles), low_nibbles);
-        second = _mm512_dpbusd_epi32(second, shifted, high);
+    let mut sums = [[_mm512_setzero_si512(); 2]; N];
+    for (step, nibbles) in nibbles.chunks_exact(64).enumerate() {
+        // SAFETY: 64 nibble pairs.
+        let nibbles = unsafe { _mm512_loadu_si512(nibbles.as_ptr().cast()) };
+        let low = _mm512_and_si512(nibbles, low_nibbles);
+        let high = _mm512_and_si512(_mm512_srli_epi16::<4>(nibbles), low_nibbles);
+        for ([first, second], weights) in sums.iter_mut().zip(weights) {
+            let weights = &weights[128 * step..][..128];
+            // SAFETY: 128 weights.
+            let (of_low, of_high) = unsafe {
+                (
+                    _mm512_loadu_si512(weights.as_ptr().cast()),
+                    _mm512_loadu_si512(weights.as_ptr().add(64).cast()),
+                )
+            };
+            *first = _mm512_dpbusd_epi32(*first, low, of_low);
+            *second = _mm512_dpbusd_epi32(*second, high, of_high);
+        }
     }
-    _mm512_reduce_add_epi32(_mm512_add_epi32(first, second))
+    sums.map(|[first, second]| _mm512_reduce_add_epi32(_mm512_add_epi32(first, second)))
 }

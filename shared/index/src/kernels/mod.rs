@@ -136,17 +136,18 @@ impl Instructions {
         }
     }
 
-    /// `Σ nibble·weight` over a row's nibbles; see `nibbles` for their order.
-    pub(crate) fn product(self, nibbles: &[u8], weights: &[i8]) -> i32 {
-        assert!(nibbles.len().is_multiple_of(64) && weights.len() == 2 * nibbles.len());
+    /// `Σ nibble·weight` over a row's nibbles for each of some weights; see `nibbles` for their order.
+    pub(crate) fn products<const N: usize>(self, nibbles: &[u8], weights: [&[i8]; N]) -> [i32; N] {
+        assert!(nibbles.len().is_multiple_of(64));
+        assert!(weights.iter().all(|weights| weights.len() == 2 * nibbles.len()));
         match self {
             // SAFETY: `available` has seen the processor have them; the lengths are asserted.
             #[cfg(target_arch = "x86_64")]
-            Self::Vbmi | Self::Avx512 => unsafe { avx512::product(nibbles, weights) },
+            Self::Vbmi | Self::Avx512 => unsafe { avx512::products(nibbles, weights) },
             // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::product(nibbles, weights) },
-            Self::Portable => portable::product(nibbles, weights),
+            Self::Avx2 => unsafe { avx2::products(nibbles, weights) },
+            Self::Portable => portable::products(nibbles, weights),
         }
     }
 }

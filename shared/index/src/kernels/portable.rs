@@ -27,7 +27,11 @@ impl Lookup for Portable {
     }
 }
 
-pub(super) fn product(nibbles: &[u8], weights: &[i8]) -> i32 {
+pub(super) fn products<const N: usize>(nibbles: &[u8], weights: [&[i8]; N]) -> [i32; N] {
+    weights.map(|weights| product(nibbles, weights))
+}
+
+fn product(nibbles: &[u8], weights: &[i8]) -> i32 {
     let steps = nibbles.chunks_exact(64).zip(weights.chunks_exact(128));
     steps
         .map(|(nibbles, weights)| {
