@@ -1,13 +1,13 @@
-//! The loop of a worker on the work stream: take permits, pull that many, handle each in a task of
-//! its own, settle it by its outcome, and on stop finish what was begun. What is for later is kept
-//! without a permit, so that other work goes on, and asked about again.
+//! The loop of a worker on the work stream: take places and permits, pull that many, handle each in a
+//! task of its own, settle it by its outcome, and on stop finish what was begun. What is for later keeps
+//! its place and lets go of its permit, so that other work goes on, and is asked about again.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use tokio::{
-    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{Instant, interval, sleep, timeout},
 };
@@ -26,9 +26,9 @@ const HANDLING: Duration = Duration::from_secs(600);
 /// How long a delivery that is for later waits at first; twice as long each time, up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Deliveries that wait without a permit; those beyond keep theirs, and fewer are pulled.
-// because: each is a message of some kilobytes, and all workers of a kind may have 20,000 at hand
-const KEPT: usize = 1_000;
+/// Deliveries that may be at hand beside those in work; with more for later, no more is pulled.
+// because: all workers of a kind may have 20,000 at hand, and 87 with 128 in work each have them then
+const KEPT: usize = 100;
 /// How long unfinished work may go on after a stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -77,8 +77,10 @@ async fn work_boxed(
         () = shutdown.cancelled() => return Ok(()),
         found = found_or_made(bus, &pull) => found?,
     };
-    let permits = Arc::new(Semaphore::new(pull.in_flight));
-    let kept = Arc::new(Semaphore::new(KEPT));
+    let room = Room {
+        places: Arc::new(Semaphore::new(pull.in_flight + KEPT)),
+        permits: Arc::new(Semaphore::new(pull.in_flight)),
+    };
     let (fatal, stopping) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
     loop {
@@ -86,7 +88,7 @@ async fn work_boxed(
         let batch = tokio::select! {
             () = shutdown.cancelled() => break,
             () = fatal.cancelled() => break,
-            batch = pull_batch(&consumer, &permits) => batch,
+            batch = pull_batch(&consumer, &room) => batch,
         };
         let (mut messages, mut taken) = match batch {
             Ok(batch) => batch,
@@ -108,17 +110,16 @@ async fn work_boxed(
             if fatal.is_cancelled() {
                 break;
             }
-            let Some(permit) = taken.split(1) else { break };
+            let Some(taken) = taken.split_one() else { break };
             let task = Task {
                 bus: bus.clone(),
                 step: pull.step,
                 ack_wait: pull.ack_wait,
                 fatal: fatal.clone(),
                 stopping: stopping.clone(),
-                kept: kept.clone(),
             };
             let handler = handler.clone();
-            tasks.spawn(async move { task.run(delivery, permit, handler).await });
+            tasks.spawn(async move { task.run(delivery, taken, handler).await });
         }
     }
     stopping.cancel();
@@ -201,22 +202,52 @@ pub(crate) fn queue(pull: &Pull) -> pull::Config {
     }
 }
 
-/// Waits for a permit, takes all that are free, and asks the server for that many messages.
+/// What a worker may have at hand, and what of it in work.
+struct Room {
+    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+}
+
+/// As many places as permits.
+struct Taken {
+    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// Waits for a place and a permit, and takes all that are free.
+    async fn take(&self) -> Result<Taken, BusError> {
+        let closed = |e: tokio::sync::AcquireError| BusError::failed("take a permit", e);
+        let place = self.places.clone().acquire_owned().await.map_err(closed)?;
+        let permit = self.permits.clone().acquire_owned().await.map_err(closed)?;
+        let mut taken = Taken { place, permit };
+        let more = self.places.available_permits().min(self.permits.available_permits()) as u32;
+        if more > 0
+            && let Ok(places) = self.places.clone().try_acquire_many_owned(more)
+            && let Ok(permits) = self.permits.clone().try_acquire_many_owned(more)
+        {
+            taken.place.merge(places);
+            taken.permit.merge(permits);
+        }
+        Ok(taken)
+    }
+}
+
+impl Taken {
+    fn split_one(&mut self) -> Option<Self> {
+        Some(Self { place: self.place.split(1)?, permit: self.permit.split(1)? })
+    }
+}
+
+/// Asks the server for as many messages as there is room for.
 async fn pull_batch(
     consumer: &PullConsumer,
-    permits: &Arc<Semaphore>,
-) -> Result<(pull::Batch, OwnedSemaphorePermit), BusError> {
-    let closed = |e: tokio::sync::AcquireError| BusError::failed("take a permit", e);
-    let mut taken = permits.clone().acquire_owned().await.map_err(closed)?;
-    let more = permits.available_permits() as u32;
-    if more > 0
-        && let Ok(rest) = permits.clone().try_acquire_many_owned(more)
-    {
-        taken.merge(rest);
-    }
+    room: &Room,
+) -> Result<(pull::Batch, Taken), BusError> {
+    let taken = room.take().await?;
     let messages = consumer
         .batch()
-        .max_messages(taken.num_permits())
+        .max_messages(taken.permit.num_permits())
         .expires(Duration::from_millis(500))
         .messages()
         .await
@@ -230,12 +261,11 @@ struct Task {
     ack_wait: Duration,
     fatal: CancellationToken,
     stopping: CancellationToken,
-    /// Places for deliveries that wait without a permit.
-    kept: Arc<Semaphore>,
 }
 
 impl Task {
-    async fn run(self, delivery: Delivery, permit: OwnedSemaphorePermit, handler: Handler) {
+    async fn run(self, delivery: Delivery, taken: Taken, handler: Handler) {
+        let Taken { place: _place, permit } = taken;
         let delivery = Arc::new(delivery);
         let handling = self.until_now(&delivery, permit, &handler).boxed();
         let outcome = self.while_alive(&delivery, handling).await;
@@ -256,6 +286,7 @@ impl Task {
         mut permit: OwnedSemaphorePermit,
         handler: &Handler,
     ) -> Result<(), Failure> {
+        let permits = permit.semaphore().clone();
         let mut pause = PAUSE;
         loop {
             let outcome = self.handle(delivery, handler).await;
@@ -263,28 +294,18 @@ impl Task {
             if pause == PAUSE {
                 tracing::warn!(step = self.step, reason, "kept for later");
             }
-            match self.stopping.run_until_cancelled(self.wait(permit, pause)).await {
+            drop(permit);
+            let waiting = async {
+                sleep(pause).await;
+                permits.clone().acquire_owned().await
+            };
+            let again = self.stopping.run_until_cancelled(waiting).await;
+            match again {
                 Some(Ok(again)) => permit = again,
                 None | Some(Err(_)) => return outcome,
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-    }
-
-    /// Lets go of the permit meanwhile, if there is a place to wait without.
-    async fn wait(
-        &self,
-        permit: OwnedSemaphorePermit,
-        pause: Duration,
-    ) -> Result<OwnedSemaphorePermit, AcquireError> {
-        let Ok(_place) = self.kept.try_acquire() else {
-            sleep(pause).await;
-            return Ok(permit);
-        };
-        let permits = permit.semaphore().clone();
-        drop(permit);
-        sleep(pause).await;
-        permits.acquire_owned().await
     }
 
     async fn handle(&self, delivery: &Arc<Delivery>, handler: &Handler) -> Result<(), Failure> {
