@@ -2,7 +2,14 @@
 //! task of its own, settle it by its outcome, and on stop finish what was begun. What is for later keeps
 //! its place and lets go of its permit, so that other work goes on, and is asked about again.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
@@ -81,6 +88,7 @@ async fn work_boxed(
         places: Arc::new(Semaphore::new(pull.in_flight + KEPT)),
         permits: Arc::new(Semaphore::new(pull.in_flight)),
     };
+    let keeps = Arc::new(AtomicBool::new(false));
     let (fatal, stopping) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
     loop {
@@ -117,6 +125,7 @@ async fn work_boxed(
                 ack_wait: pull.ack_wait,
                 fatal: fatal.clone(),
                 stopping: stopping.clone(),
+                keeps: keeps.clone(),
             };
             let handler = handler.clone();
             tasks.spawn(async move { task.run(delivery, taken, handler).await });
@@ -261,6 +270,8 @@ struct Task {
     ack_wait: Duration,
     fatal: CancellationToken,
     stopping: CancellationToken,
+    /// Whether the worker has kept anything for later yet.
+    keeps: Arc<AtomicBool>,
 }
 
 impl Task {
@@ -287,24 +298,34 @@ impl Task {
         handler: &Handler,
     ) -> Result<(), Failure> {
         let permits = permit.semaphore().clone();
+        let kept = metrics::gauge!(names::DELIVERIES_KEPT, "step" => self.step);
         let mut pause = PAUSE;
         loop {
             let outcome = self.handle(delivery, handler).await;
             let Err(Failure::Later(reason)) = &outcome else { return outcome };
-            if pause == PAUSE {
-                tracing::warn!(step = self.step, reason, "kept for later");
-            }
+            self.tell_of_kept(reason);
             drop(permit);
             let waiting = async {
                 sleep(pause).await;
                 permits.clone().acquire_owned().await
             };
+            kept.increment(1);
             let again = self.stopping.run_until_cancelled(waiting).await;
+            kept.decrement(1);
             match again {
                 Some(Ok(again)) => permit = again,
                 None | Some(Err(_)) => return outcome,
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Once for a worker, since it may keep a hundred for hours.
+    fn tell_of_kept(&self, reason: &str) {
+        if self.keeps.swap(true, Ordering::Relaxed) {
+            tracing::debug!(step = self.step, reason, "kept for later");
+        } else {
+            tracing::warn!(step = self.step, reason, "deliveries are kept for later");
         }
     }
 
@@ -328,7 +349,11 @@ impl Task {
         in_work.decrement(1);
         let name = outcome.as_ref().map_or_else(Failure::name, |()| "done");
         metrics::counter!(names::DELIVERIES, "step" => self.step, "outcome" => name).increment(1);
-        metrics::histogram!(names::DELIVERY_SECONDS, "step" => self.step).record(began.elapsed());
+        // because: what is only put off takes no time, and would hide how long the others take
+        if !matches!(outcome, Err(Failure::Later(_))) {
+            let seconds = metrics::histogram!(names::DELIVERY_SECONDS, "step" => self.step);
+            seconds.record(began.elapsed());
+        }
         outcome
     }
 

@@ -2,10 +2,12 @@
 
 /// Deliveries handled, by `step` and `outcome` (done, again, later, dead, fatal).
 pub const DELIVERIES: &str = "weimocir_deliveries_total";
-/// How long a delivery took, by `step`.
+/// How long a delivery took, by `step`; without what was put off.
 pub const DELIVERY_SECONDS: &str = "weimocir_delivery_seconds";
 /// Deliveries being worked on, by `step`.
 pub const DELIVERIES_IN_WORK: &str = "weimocir_deliveries_in_work";
+/// Deliveries that a worker keeps for later, by `step`.
+pub const DELIVERIES_KEPT: &str = "weimocir_deliveries_kept";
 /// Requests answered, by `service`, `question` and `outcome` (ok, or a refusal's code).
 pub const REQUESTS: &str = "weimocir_requests_total";
 /// How long a request took, by `service` and `question`.
