@@ -98,7 +98,7 @@ impl Ingest {
     }
 
     /// The logs and shards of work for this worker's model. Another model's is passed on to its workers, as
-    /// it is; where too much waits for them, so does this, and with it whoever submits.
+    /// it is; where too much waits for them, it is for later.
     async fn own_logs<T: Message>(
         &self,
         (collection, generation): (&Collection, Option<&Collection>),

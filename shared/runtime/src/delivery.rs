@@ -15,7 +15,8 @@ pub enum Failure {
     /// It may go better later: the delivery comes again, a bounded number of times.
     #[error("{0}")]
     Retry(String),
-    /// Not now, through no fault of the work: the worker keeps the delivery and asks again, however often.
+    /// Not now, through no fault of the work: the worker keeps the delivery and asks again, however often. When
+    /// the worker stops the delivery goes back, which counts as delivered.
     #[error("{0}")]
     Later(String),
     /// It will never go better: a dead letter.

@@ -335,7 +335,7 @@ impl Task {
         in_work.increment(1);
         let outcome = if delivery.attempts() > MAX_ATTEMPTS {
             Err(Failure::Reject(format!(
-                "delivered {} times without an outcome: it may have taken its worker with it",
+                "delivered {} times without an outcome: each worker that had it ended or fell silent, perhaps because of it",
                 delivery.attempts() - 1
             )))
         } else {
