@@ -62,8 +62,9 @@ impl Gallery {
         match collections.lately(&self.collection.name).boxed().await {
             Ok(record) => record.generation().clone(),
             Err(error) => {
-                tracing::debug!(%error, "taking the generation that served at first");
-                known()
+                tracing::debug!(%error, "taking the generation that served when that was last known");
+                let seen = collections.seen_last(&self.collection.name);
+                seen.map_or_else(known, |record| record.generation().clone())
             }
         }
     }

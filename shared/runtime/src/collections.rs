@@ -80,6 +80,11 @@ impl<T: Clone> Seen<T> {
         seen.get(name).filter(|(at, _)| *at + LATELY > now).map(|(_, value)| value.clone())
     }
 
+    fn last(&self, name: &Collection) -> Option<T> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(name).map(|(_, value)| value.clone())
+    }
+
     fn note(&self, name: &Collection, asked: Instant, value: T) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.insert(name.clone(), (asked, value));
@@ -119,6 +124,11 @@ impl Collections {
         }
         self.seen.note(name, asked, record.clone());
         Ok(record)
+    }
+
+    /// The record that `lately` read last, however old, for whoever can do with that while the server is away.
+    pub fn seen_last(&self, name: &Collection) -> Option<CollectionRecord> {
+        self.seen.last(name)
     }
 
     /// The record of these logs, a collection's own or a generation's, as the bucket's leader has it.
@@ -516,6 +526,7 @@ mod tests {
         let almost = asked + LATELY - Duration::from_millis(1);
         assert_eq!((seen.lately(&name, almost), seen.lately(&other, almost)), (Some(7), None));
         assert_eq!(seen.lately(&name, asked + LATELY), None);
+        assert_eq!((seen.last(&name), seen.last(&other)), (Some(7), None));
         seen.note(&name, asked + LATELY, 8);
         assert_eq!(seen.lately(&name, asked + LATELY), Some(8));
     }
