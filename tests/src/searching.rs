@@ -61,7 +61,10 @@ async fn search(bus: Bus, request: SearchRequest, stop: CancellationToken) -> (V
         all += 1;
         match search {
             Ok(Ok(answer)) if !answer.partial && Some(answer.candidates.len()) == request.k => {}
-            Ok(Ok(answer)) => failed.push(format!("partial: {:?}", answer.missing_shards)),
+            Ok(Ok(answer)) if answer.partial => {
+                failed.push(format!("partial: {:?}", answer.missing_shards));
+            }
+            Ok(Ok(answer)) => failed.push(format!("{} candidates", answer.candidates.len())),
             Ok(Err(refusal)) => failed.push(refusal.to_string()),
             Err(error) => failed.push(error.to_string()),
         }
