@@ -8,7 +8,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::{
     process::Command,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use weimocir_catalogue::Split;
 use weimocir_domain::{Collection, ImageId, ModelId, Revision, Shard};
@@ -523,11 +523,15 @@ async fn what_nobody_finishes_does_not_keep_the_former_generation_if_that_is_giv
         }
     });
 
-    let dropping = stage.reindex(&["--drop-old", "--give-up"]);
-    let dropped = tokio::time::timeout(Duration::from_secs(200), dropping).await??.json()?;
+    let (patience, began) = (8, Instant::now());
+    let args = ["--drop-old", "--give-up", "--patience", &patience.to_string()];
+    let outcome = tokio::time::timeout(Duration::from_secs(60), stage.reindex(&args)).await??;
+    let (dropped, took) = (outcome.json_of_any()?, began.elapsed());
     assert!(!working.is_finished(), "the delivery was let go");
     working.abort();
-    assert_eq!(dropped["dropped"], json!([former]), "{dropped}");
+    assert_eq!((outcome.code, &dropped["dropped"]), (0, &json!([former])), "{dropped}");
+    // the picture was waited for, and then the delivery
+    assert!(took > 2 * Duration::from_secs(patience), "{took:?}");
     assert!(ShardLog::open(&stage.bus, &own, Shard(0)).await.is_err(), "the log is there still");
     Ok(())
 }

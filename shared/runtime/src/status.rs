@@ -28,6 +28,17 @@ pub struct Backlog {
     pub in_work: u64,
 }
 
+/// How far the workers of a durable are, by the numbers of the stream's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// The last message that they were given.
+    pub handed_out: u64,
+    /// The message up to which everything is settled; the greatest number, if nothing is left.
+    pub settled: u64,
+    /// What waits or is in work.
+    pub left: u64,
+}
+
 impl Bus {
     /// Everyone of the pipeline who answers within a moment.
     pub async fn workers(&self) -> Result<Vec<WorkerInfo>, BusError> {
@@ -77,17 +88,19 @@ impl Bus {
         Ok(stream.cached_info().state.messages)
     }
 
-    /// The last message that the workers of a durable were given; none without such a durable.
-    pub async fn handed_out(&self, stream: &str, durable: &str) -> Result<u64, BusError> {
-        let info = self.consumer(stream, durable).await?;
-        Ok(info.map_or(0, |info| info.delivered.stream_sequence))
-    }
-
-    /// The message up to which everything is settled; the greatest number, if workers have nothing at hand.
-    pub async fn settled(&self, stream: &str, durable: &str) -> Result<u64, BusError> {
-        let info = self.consumer(stream, durable).await?;
-        let at_hand = info.filter(|info| info.num_ack_pending > 0);
-        Ok(at_hand.map_or(u64::MAX, |info| info.ack_floor.stream_sequence))
+    /// How far the workers of a durable are. Without such a durable nothing is left.
+    pub async fn reached(&self, stream: &str, durable: &str) -> Result<Reached, BusError> {
+        let Some(info) = self.consumer(stream, durable).await? else {
+            return Ok(Reached { handed_out: 0, settled: u64::MAX, left: 0 });
+        };
+        let handed_out = info.delivered.stream_sequence;
+        let left = info.num_pending + info.num_ack_pending as u64;
+        let settled = match (left, info.num_ack_pending) {
+            (0, _) => u64::MAX,
+            (_, 0) => handed_out,
+            _ => info.ack_floor.stream_sequence,
+        };
+        Ok(Reached { handed_out, settled, left })
     }
 
     /// The last message that a stream has taken.
@@ -95,18 +108,6 @@ impl Bus {
         let failed = |e: String| BusError::failed(format!("look at the stream {stream}"), e);
         let info = self.jetstream.get_stream(stream).await.map_err(|e| failed(e.to_string()))?;
         Ok(info.cached_info().state.last_sequence)
-    }
-
-    /// What waits at a durable or is in work, until all up to this message is settled.
-    pub async fn unsettled(
-        &self,
-        stream: &str,
-        durable: &str,
-        up_to: u64,
-    ) -> Result<u64, BusError> {
-        let info = self.consumer(stream, durable).await?;
-        let info = info.filter(|info| info.ack_floor.stream_sequence < up_to);
-        Ok(info.map_or(0, |info| info.num_pending + info.num_ack_pending as u64))
     }
 
     async fn consumer(

@@ -29,7 +29,7 @@ use crate::{Bus, BusError, Delivery, Failure, trace};
 pub(crate) const MAX_ATTEMPTS: u64 = 6;
 /// How long one delivery may be worked on.
 // because: a queue of large pictures on a slow CPU takes minutes, a handler that hangs takes for ever
-const HANDLING: Duration = Duration::from_secs(600);
+pub const HANDLING: Duration = Duration::from_secs(600);
 /// How long a delivery that is for later waits at first; twice as long each time, up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -27,6 +27,8 @@ use weimocir_wire::{
     work::{EncodeCaptions, EncodeInLane},
 };
 
+use super::waiting::STALL;
+
 /// Parts on their way through the encoder's queue.
 // because: they keep any number of workers busy, and leave the queue to what is submitted meanwhile
 const WINDOW: usize = 2_000;
@@ -35,10 +37,6 @@ pub(super) const AT_ONCE: usize = 500;
 const SUBMISSIONS: usize = 64;
 /// How often the dead letters are looked through.
 const LETTERS: Duration = Duration::from_secs(1);
-/// After so long without progress the user is told.
-pub(super) const STALL: Duration = Duration::from_secs(10);
-/// After so long without progress nothing more is waited for, if that is given up.
-pub(super) const GIVE_UP: Duration = Duration::from_secs(30);
 
 /// One generation's way to another.
 pub(super) struct Mirror<'a> {
@@ -70,8 +68,8 @@ struct Target<'a> {
     bus: &'a Bus,
     name: Collection,
     model: ModelId,
-    /// Whether to go on without what does not come.
-    gives_up: bool,
+    /// After so long without progress to go on without what does not come; none not to.
+    patience: Option<Duration>,
 }
 
 /// What a work message of a lane is about.
@@ -102,7 +100,7 @@ impl<'a> Mirror<'a> {
         let mut mirror = Self {
             collection: collection.name.clone(),
             collections: Collections::open(bus).await?,
-            target: Target { bus, name: target.clone(), model: model.clone(), gives_up: false },
+            target: Target { bus, name: target.clone(), model: model.clone(), patience: None },
             sources: logs(bus, from, collection.shards).await?,
             targets: logs(bus, target, collection.shards).await?,
             read_letters: letters.last_number().await?,
@@ -121,8 +119,9 @@ impl<'a> Mirror<'a> {
         Ok(mirror)
     }
 
-    pub(super) fn gives_up(&mut self, on_what_does_not_come: bool) {
-        self.target.gives_up = on_what_does_not_come;
+    /// Goes on without what does not come while there was no progress for so long.
+    pub(super) fn gives_up(&mut self, patience: Option<Duration>) {
+        self.target.patience = patience;
     }
 
     /// Reads the target's logs to their end.
@@ -284,7 +283,7 @@ impl<'a> Mirror<'a> {
         }
         if self.open.len() < before {
             self.news = Instant::now();
-        } else if self.target.gives_up && self.news.elapsed() > GIVE_UP {
+        } else if self.target.patience.is_some_and(|patience| self.news.elapsed() > patience) {
             tracing::warn!(before, model = %self.target.model, "not waiting for what does not come");
             self.given_up.extend(self.open.drain().map(|((image, _), _)| image));
         }
@@ -408,7 +407,7 @@ impl Target<'_> {
         loop {
             match self.bus.submit(&subject, work).await {
                 // because: what does not come is given up when nothing else is awaited
-                Err(SubmitError::Full { .. }) if self.gives_up => return Ok(()),
+                Err(SubmitError::Full { .. }) if self.patience.is_some() => return Ok(()),
                 Err(SubmitError::Full { .. }) => {
                     tracing::warn!("the queue is full; waiting for the workers");
                 }

@@ -1,8 +1,9 @@
 //! `weimocir reindex`: a collection's images by another model, beside those that serve, and then in their
-//! place. `mirror` has one generation follow the other; what is done is in the logs and in the collection's
-//! record, so that a run that was killed is simply run again.
+//! place. `mirror` has one generation follow the other, and `waiting` waits for what workers have at hand; what
+//! is done is in the logs and in the collection's record, so that a run that was killed is simply run again.
 
 mod mirror;
+mod waiting;
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,9 @@ use tokio::time::sleep;
 use weimocir_client::Gallery;
 use weimocir_domain::{Collection, LongText, ModelId};
 use weimocir_models::ModelSource;
-use weimocir_runtime::{Bus, Collections, LATELY, Pull, WorkerInfo};
+use weimocir_runtime::{Bus, Collections, LATELY, WorkerInfo};
 use weimocir_wire::{
-    names::{ENCODE_SERVICE, LANES_STREAM},
+    names::ENCODE_SERVICE,
     query::{EncodeQuery, EncodedQuery},
     search::{Refusal, RefusalCode},
     subjects,
@@ -23,7 +24,7 @@ use weimocir_wire::{
 };
 
 use crate::{Done, PATIENCE, Shared, ingest::bar, provision::ACK_WAIT, say, say_json};
-use mirror::{AT_ONCE, GIVE_UP, Mirror, STALL};
+use mirror::{AT_ONCE, Mirror};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReindexArgs {
@@ -37,9 +38,14 @@ pub(crate) struct ReindexArgs {
     #[arg(long, conflicts_with_all = ["model", "wait"])]
     drop_old: bool,
     /// Go on although the other model could not encode many images, or images would be lost; and once the
-    /// change is made, or with --drop-old, wait for nothing that makes no progress for half a minute
+    /// change is made, or with --drop-old, wait for nothing that makes no progress
     #[arg(long)]
     give_up: bool,
+    /// How long --give-up waits without progress
+    // because: what a dead worker had comes again after half a minute, and so does what failed for a while
+    #[arg(long, default_value_t = 120, value_name = "SECONDS", requires = "give_up",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    patience: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,6 +85,11 @@ struct Run {
 }
 
 impl Run {
+    /// How long is waited without progress, if that is given up at all.
+    fn patience(&self) -> Option<Duration> {
+        self.args.give_up.then_some(Duration::from_secs(self.args.patience))
+    }
+
     async fn reindex(&self, record: CollectionRecord, asked: &str) -> anyhow::Result<Reindexed> {
         let began = Instant::now();
         let Some(serving) = record.serving_model().cloned() else {
@@ -156,7 +167,7 @@ impl Run {
         began: Instant,
     ) -> anyhow::Result<Reindexed> {
         let bar = bar("images", mirror.images, self.show);
-        mirror.gives_up(self.args.give_up);
+        mirror.gives_up(self.patience());
         // because: what is missing is missed by searches already
         mirror.catch_up(AT_ONCE, |mirror| show(&bar, mirror)).await?;
         self.until_settled(former, &bar).await?;
@@ -172,97 +183,6 @@ impl Run {
             left_out: mirror.left_out,
             seconds: began.elapsed().as_secs_f64(),
         })
-    }
-
-    /// Waits until every delivery is settled that may have been meant for the former generation.
-    async fn until_settled(&self, former: &ModelId, bar: &ProgressBar) -> anyhow::Result<()> {
-        // because: workers know for as long what served before; twice, as clocks differ
-        sleep(2 * LATELY).await;
-        let [images, captions] = weimocir_encode::queues(1, ACK_WAIT);
-        for queue in [images, captions, weimocir_store::deletions()] {
-            self.until_queue_is_settled(&queue, bar).await?;
-        }
-        // because: what workers had at hand may have been passed on
-        self.until_lane_is_settled(former, bar).await?;
-        bar.set_message("");
-        Ok(())
-    }
-
-    /// Waits until workers have settled all that a queue has handed out.
-    async fn until_queue_is_settled(&self, queue: &Pull, bar: &ProgressBar) -> anyhow::Result<()> {
-        let Pull { stream, durable, .. } = queue;
-        let handed_out = self.bus.handed_out(stream, durable).await?;
-        let (mut progress, mut next_word) = (Progress::begin(), Instant::now() + STALL);
-        loop {
-            let settled = self.bus.settled(stream, durable).await?;
-            if settled >= handed_out {
-                return Ok(());
-            }
-            bar.set_message(format!(", waiting for what `{durable}` has at hand"));
-            if self.args.give_up && progress.has_stalled(settled, Instant::now()) {
-                tracing::warn!(durable, stream, "not waiting for what workers have at hand");
-                return Ok(());
-            }
-            if Instant::now() >= next_word {
-                next_word = Instant::now() + STALL;
-                tracing::warn!(
-                    durable,
-                    stream,
-                    "workers still have deliveries from before; --give-up does not wait for them"
-                );
-            }
-            sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    /// Waits until the former model's workers have done what waits in its lane.
-    async fn until_lane_is_settled(
-        &self,
-        former: &ModelId,
-        bar: &ProgressBar,
-    ) -> anyhow::Result<()> {
-        let up_to = self.bus.last_sequence(LANES_STREAM).await?;
-        let lane = weimocir_encode::lane(former, 1, ACK_WAIT);
-        let (mut progress, mut next_look, mut is_told) = (Progress::begin(), Instant::now(), false);
-        loop {
-            let mut waiting = 0;
-            for Pull { stream, durable, .. } in &lane {
-                waiting += self.bus.unsettled(stream, durable, up_to).await?;
-            }
-            if waiting == 0 {
-                return Ok(());
-            }
-            bar.set_message(format!(", {waiting} parts wait for {former}"));
-            let mut has_stalled = progress.has_stalled(u64::MAX - waiting, Instant::now());
-            if !is_told && Instant::now() >= next_look {
-                next_look = Instant::now() + STALL;
-                if !self.has_worker(former).await? {
-                    let message = format!(
-                        "{waiting} parts wait for the model {former}, and no encode worker of it is alive. Start one: `weimocir-encode --model ...`"
-                    );
-                    ensure!(
-                        self.args.give_up || !self.args.drop_old,
-                        "{message}; --drop-old --give-up drops all the same"
-                    );
-                    tracing::warn!("{message}");
-                    (is_told, has_stalled) = (true, true);
-                }
-            }
-            if self.args.give_up && has_stalled {
-                tracing::warn!(waiting, model = %former, "not waiting for what is in its lane");
-                return Ok(());
-            }
-            sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    async fn has_worker(&self, model: &ModelId) -> anyhow::Result<bool> {
-        let workers = self.bus.workers().await?;
-        let has_it = |worker: &WorkerInfo| {
-            worker.name == ENCODE_SERVICE
-                && worker.facts.get("model").is_some_and(|its| its == model.as_str())
-        };
-        Ok(workers.iter().any(has_it))
     }
 
     /// The model that is asked for, if an encode worker has it.
@@ -353,26 +273,6 @@ impl Run {
             "{lost} images would be lost: see `weimocir dead list`; --drop-old --give-up drops all the same"
         );
         Ok(())
-    }
-}
-
-/// What was reached last, and when.
-struct Progress {
-    reached: u64,
-    at: Instant,
-}
-
-impl Progress {
-    fn begin() -> Self {
-        Self { reached: 0, at: Instant::now() }
-    }
-
-    /// Whether nothing more was reached for so long that `--give-up` ends the wait.
-    fn has_stalled(&mut self, reached: u64, now: Instant) -> bool {
-        if reached > self.reached {
-            (self.reached, self.at) = (reached, now);
-        }
-        now > self.at + GIVE_UP
     }
 }
 
@@ -481,16 +381,6 @@ mod tests {
         let expected = "no encode worker with the model `laion/x` is alive (there are: bundled-clip:1). Start one beside the others: `weimocir-encode --model laion/x`";
         assert_eq!(told.message, expected);
         assert!(nobody("x", &[]).message.contains("none is alive"));
-    }
-
-    #[test]
-    fn what_goes_on_has_not_stalled() {
-        let mut progress = Progress::begin();
-        let mut now = progress.at;
-        for (reached, expected) in [(7, false), (8, false), (8, true), (7, true), (9, false)] {
-            now += GIVE_UP + Duration::from_secs(1);
-            assert_eq!(progress.has_stalled(reached, now), expected, "{reached}");
-        }
     }
 
     #[test]
