@@ -529,7 +529,9 @@ async fn what_nobody_finishes_does_not_keep_the_former_generation_if_that_is_giv
     let (dropped, took) = (outcome.json_of_any()?, began.elapsed());
     assert!(!working.is_finished(), "the delivery was let go");
     working.abort();
-    assert_eq!((outcome.code, &dropped["dropped"]), (0, &json!([former])), "{dropped}");
+    assert_eq!((outcome.code, &dropped["dropped"]), (3, &json!([former])), "{dropped}");
+    let missing = ["given_up", "late", "ended_early"].map(|name| &dropped[name]);
+    assert_eq!(missing, [&json!(0), &json!(1), &json!(true)], "{dropped}");
     // the picture was waited for, and then the delivery
     assert!(took > 2 * Duration::from_secs(patience), "{took:?}");
     assert!(ShardLog::open(&stage.bus, &own, Shard(0)).await.is_err(), "the log is there still");

@@ -10,7 +10,7 @@ pub(crate) const HELP: &str = "Exit codes:
   0  done
   1  failed
   2  wrong usage
-  3  done in part: some pictures were refused, or an answer lacks a shard
+  3  done in part: some pictures were refused, an answer lacks a shard, or something was not waited for
   4  no such image or collection
   5  NATS or a worker does not answer";
 

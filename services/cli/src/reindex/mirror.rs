@@ -4,6 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use weimocir_client::Gallery;
 use weimocir_domain::{Collection, ImageId, ModelId, Revision, Shard};
 use weimocir_runtime::{
-    Bus, BusError, Collections, DeadLetter, DeadLetters, LogEntry, ShardLog, SubmitError,
+    Bus, BusError, Collections, DeadLetter, DeadLetters, LogEntry, Pull, ShardLog, SubmitError,
 };
 use weimocir_wire::{
     Encoding, Message, WireError, decode, peek,
@@ -27,7 +28,8 @@ use weimocir_wire::{
     work::{EncodeCaptions, EncodeInLane},
 };
 
-use super::waiting::STALL;
+use super::waiting::{Progress, STALL};
+use crate::provision::ACK_WAIT;
 
 /// Parts on their way through the encoder's queue.
 // because: they keep any number of workers busy, and leave the queue to what is submitted meanwhile
@@ -56,8 +58,11 @@ pub(super) struct Mirror<'a> {
     last: HashMap<Shard, (ImageId, ImageState)>,
     /// What was submitted and has not come.
     open: HashMap<(ImageId, Part), Revision>,
+    /// What has not come in time, or found the lane full and at a standstill.
+    pub(super) late: HashMap<(ImageId, Part), Revision>,
     pub(super) images: u64,
     pub(super) captioned: u64,
+    /// Images of which a part became a dead letter.
     pub(super) given_up: HashSet<ImageId>,
     /// Messages that are no parts.
     pub(super) left_out: u64,
@@ -70,6 +75,8 @@ struct Target<'a> {
     model: ModelId,
     /// After so long without progress to go on without what does not come; none not to.
     patience: Option<Duration>,
+    /// Whether the lane was found full and did not go on.
+    stands_still: AtomicBool,
 }
 
 /// What a work message of a lane is about.
@@ -100,7 +107,13 @@ impl<'a> Mirror<'a> {
         let mut mirror = Self {
             collection: collection.name.clone(),
             collections: Collections::open(bus).await?,
-            target: Target { bus, name: target.clone(), model: model.clone(), patience: None },
+            target: Target {
+                bus,
+                name: target.clone(),
+                model: model.clone(),
+                patience: None,
+                stands_still: AtomicBool::new(false),
+            },
             sources: logs(bus, from, collection.shards).await?,
             targets: logs(bus, target, collection.shards).await?,
             read_letters: letters.last_number().await?,
@@ -110,6 +123,7 @@ impl<'a> Mirror<'a> {
             held: HashMap::new(),
             last: HashMap::new(),
             open: HashMap::new(),
+            late: HashMap::new(),
             images: 0,
             captioned: 0,
             given_up: HashSet::new(),
@@ -189,7 +203,10 @@ impl<'a> Mirror<'a> {
         let submitting = missing.into_iter().map(|work| self.target.submit(work).boxed());
         let submitting = stream::iter(submitting.collect::<Vec<_>>());
         let submitted: Vec<_> = submitting.buffer_unordered(SUBMISSIONS).try_collect().await?;
-        self.open.extend(submitted.into_iter().flatten());
+        for (part, revision, is_taken) in submitted.into_iter().flatten() {
+            let parts = if is_taken { &mut self.open } else { &mut self.late };
+            parts.insert(part, revision);
+        }
         self.news = Instant::now();
         Ok(parts)
     }
@@ -285,7 +302,7 @@ impl<'a> Mirror<'a> {
             self.news = Instant::now();
         } else if self.target.patience.is_some_and(|patience| self.news.elapsed() > patience) {
             tracing::warn!(before, model = %self.target.model, "not waiting for what does not come");
-            self.given_up.extend(self.open.drain().map(|((image, _), _)| image));
+            self.late.extend(self.open.drain());
         }
         Ok(())
     }
@@ -304,8 +321,10 @@ impl<'a> Mirror<'a> {
                 Part::Captions => &[Part::Captions],
             };
             for &end in ends {
-                if self.open.get(&(image, end)).is_some_and(|awaited| *awaited <= revision) {
-                    self.open.remove(&(image, end));
+                for parts in [&mut self.open, &mut self.late] {
+                    if parts.get(&(image, end)).is_some_and(|awaited| *awaited <= revision) {
+                        parts.remove(&(image, end));
+                    }
                 }
             }
             let state = self.held.entry(image).or_default();
@@ -336,9 +355,11 @@ impl<'a> Mirror<'a> {
         }
         let is_image = subjects::is_encode_image(&letter.subject);
         let part = if is_image { Part::Image } else { Part::Captions };
-        if self.open.get(&(image, part)) == Some(&revision) {
-            self.open.remove(&(image, part));
-            self.given_up.insert(image);
+        for parts in [&mut self.open, &mut self.late] {
+            if parts.get(&(image, part)) == Some(&revision) {
+                parts.remove(&(image, part));
+                self.given_up.insert(image);
+            }
         }
     }
 
@@ -383,16 +404,19 @@ impl<'a> Mirror<'a> {
 }
 
 impl Target<'_> {
-    /// Says what is to come of it.
-    async fn submit(&self, work: Work) -> Result<Option<((ImageId, Part), Revision)>, SubmitError> {
+    /// Says what is to come of it, and whether the lane has taken it.
+    async fn submit(
+        &self,
+        work: Work,
+    ) -> anyhow::Result<Option<((ImageId, Part), Revision, bool)>> {
         match work {
             Work::Image(work) => {
-                self.put_in_lane(subjects::ENCODE_IMAGE, &work).await?;
-                Ok(Some(((work.image, Part::Image), work.revision)))
+                let is_taken = self.put_in_lane(subjects::ENCODE_IMAGE, &work).await?;
+                Ok(Some(((work.image, Part::Image), work.revision, is_taken)))
             }
             Work::Captions(work) => {
-                self.put_in_lane(subjects::ENCODE_CAPTIONS, &work).await?;
-                Ok(Some(((work.image, Part::Captions), work.revision)))
+                let is_taken = self.put_in_lane(subjects::ENCODE_CAPTIONS, &work).await?;
+                Ok(Some(((work.image, Part::Captions), work.revision, is_taken)))
             }
             Work::Deletion { shard, image, payload } => {
                 let place = (shard, Part::Tombstone);
@@ -402,18 +426,45 @@ impl Target<'_> {
         }
     }
 
-    async fn put_in_lane<T: Message>(&self, subject: &str, work: &T) -> Result<(), SubmitError> {
+    /// Says whether the lane has taken it: with patience a full one is waited for only while it goes on.
+    async fn put_in_lane<T: Message>(&self, subject: &str, work: &T) -> anyhow::Result<bool> {
         let subject = subjects::in_lane(subject, &self.model);
+        let mut progress = Progress::begin();
         loop {
-            match self.bus.submit(&subject, work).await {
-                // because: what does not come is given up when nothing else is awaited
-                Err(SubmitError::Full { .. }) if self.patience.is_some() => return Ok(()),
+            // because: with patience for each, a million parts would take years
+            let submitted = match self.stands_still.load(Ordering::Relaxed) {
+                true => self.bus.offer(&subject, work).await,
+                false => self.bus.submit(&subject, work).await,
+            };
+            match submitted {
+                Ok(_) => {
+                    self.stands_still.store(false, Ordering::Relaxed);
+                    return Ok(true);
+                }
+                Err(SubmitError::Full { .. }) if self.stands_still.load(Ordering::Relaxed) => {
+                    return Ok(false);
+                }
                 Err(SubmitError::Full { .. }) => {
                     tracing::warn!("the queue is full; waiting for the workers");
                 }
-                submitted => return submitted.map(drop),
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(patience) = self.patience
+                && progress.has_stalled(self.lane_reached().await?, Instant::now(), patience)
+            {
+                self.stands_still.store(true, Ordering::Relaxed);
             }
         }
+    }
+
+    /// How far the lane's workers are, in messages of its stream.
+    async fn lane_reached(&self) -> Result<u64, BusError> {
+        let mut sum = 0;
+        for Pull { stream, durable, .. } in weimocir_encode::lane(&self.model, 1, ACK_WAIT) {
+            let reached = self.bus.reached(stream, &durable).await?;
+            sum += reached.settled.min(reached.handed_out);
+        }
+        Ok(sum)
     }
 }
 

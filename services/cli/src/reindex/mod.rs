@@ -55,11 +55,67 @@ struct Reindexed {
     former: ModelId,
     images: u64,
     captioned: u64,
+    #[serde(flatten)]
+    missing: Missing,
+    seconds: f64,
+}
+
+/// What was not brought over, or not awaited.
+#[derive(Debug, Clone, Default, Serialize)]
+struct Missing {
     /// Images of which a part became a dead letter.
     given_up: usize,
     /// Messages of the logs that are no parts.
     left_out: u64,
-    seconds: f64,
+    /// Parts that did not come in time.
+    late: usize,
+    /// Whether workers had deliveries from before that were not awaited.
+    ended_early: bool,
+}
+
+impl Missing {
+    fn and(&self, other: &Self) -> Self {
+        Self {
+            given_up: self.given_up + other.given_up,
+            left_out: self.left_out + other.left_out,
+            late: self.late + other.late,
+            ended_early: self.ended_early || other.ended_early,
+        }
+    }
+
+    fn done(&self) -> Done {
+        match self {
+            Self { given_up: 0, left_out: 0, late: 0, ended_early: false } => Done::Fully,
+            _ => Done::Partly,
+        }
+    }
+
+    /// `what_to_do` is about what may yet come.
+    fn tell(&self, what_to_do: &str) {
+        let Self { given_up, left_out, late, ended_early } = self;
+        if *given_up > 0 {
+            say(format_args!("{given_up} images lack a part: see `weimocir dead list`"));
+        }
+        if *left_out > 0 {
+            say(format_args!("{left_out} messages of the logs are no parts, and were left out"));
+        }
+        if *late > 0 {
+            say(format_args!("{late} parts did not come in time{what_to_do}"));
+        }
+        if *ended_early {
+            say(format_args!(
+                "workers had deliveries from before, which were not awaited{what_to_do}"
+            ));
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Dropped<'a> {
+    collection: &'a Collection,
+    dropped: Vec<ModelId>,
+    #[serde(flatten)]
+    missing: &'a Missing,
 }
 
 pub(crate) async fn run(args: ReindexArgs, shared: Shared) -> anyhow::Result<Done> {
@@ -170,7 +226,7 @@ impl Run {
         mirror.gives_up(self.patience());
         // because: what is missing is missed by searches already
         mirror.catch_up(AT_ONCE, |mirror| show(&bar, mirror)).await?;
-        self.until_settled(former, &bar).await?;
+        let is_settled = self.until_settled(former, &bar).await?;
         mirror.catch_up(0, |mirror| show(&bar, mirror)).await?;
         bar.abandon();
         Ok(Reindexed {
@@ -179,8 +235,12 @@ impl Run {
             former: former.clone(),
             images: mirror.images,
             captioned: mirror.captioned,
-            given_up: mirror.given_up.len(),
-            left_out: mirror.left_out,
+            missing: Missing {
+                given_up: mirror.given_up.len(),
+                left_out: mirror.left_out,
+                late: mirror.late.len(),
+                ended_early: !is_settled,
+            },
             seconds: began.elapsed().as_secs_f64(),
         })
     }
@@ -224,9 +284,10 @@ impl Run {
         let serving = record.generation();
         let mut idle = self.collections.generations(&self.name).await?;
         idle.retain(|generation| generation.name != *serving);
+        let mut missing = Missing::default();
         for generation in &idle {
             if !generation.dropped {
-                Box::pin(self.bring_over(&record, generation)).await?;
+                missing = missing.and(&Box::pin(self.bring_over(&record, generation)).await?);
             }
         }
         let now = self.collections.record(&self.name).await?;
@@ -245,13 +306,14 @@ impl Run {
             }
         }
         if !self.show {
-            say_json(&serde_json::json!({ "collection": self.name, "dropped": dropped }))?;
+            say_json(&Dropped { collection: &self.name, dropped, missing: &missing })?;
         } else if dropped.is_empty() {
             say(format_args!("{}: there is nothing that does not serve", self.name));
         } else {
             dropped.iter().for_each(|model| say(format_args!("{}: dropped {model}", self.name)));
+            missing.tell("");
         }
-        Ok(Done::Fully)
+        Ok(missing.done())
     }
 
     /// Has what serves hold what an idle generation says: a run that was killed may have left something.
@@ -259,20 +321,20 @@ impl Run {
         &self,
         record: &CollectionRecord,
         idle: &CollectionRecord,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Missing> {
         let (Some(former), Some(model)) = (&idle.model, record.serving_model()) else {
-            return Ok(());
+            return Ok(Missing::default());
         };
         self.bus.provision_queues(&weimocir_encode::lane(former, 1, ACK_WAIT)).await?;
         let target = (record.generation(), model);
         let mirror = Mirror::open(&self.bus, record, &idle.name, target).await?;
         let finished = Box::pin(self.finish(mirror, (former, model), Instant::now())).await?;
-        let lost = finished.given_up as u64 + finished.left_out;
+        let lost = finished.missing.given_up as u64 + finished.missing.left_out;
         ensure!(
             lost == 0 || self.args.give_up,
             "{lost} images would be lost: see `weimocir dead list`; --drop-old --give-up drops all the same"
         );
-        Ok(())
+        Ok(finished.missing)
     }
 }
 
@@ -328,24 +390,18 @@ fn nobody(asked: &str, alive: &[(String, String)]) -> Refusal {
 }
 
 fn tell(reindexed: &Reindexed, json: bool) -> anyhow::Result<Done> {
-    let Reindexed { collection, model, former, images, captioned, given_up, left_out, seconds } =
-        reindexed;
+    let Reindexed { collection, model, former, images, captioned, missing, seconds } = reindexed;
     if json {
         say_json(reindexed)?;
     } else {
         say(format_args!("{collection} is of {model} now, after {seconds:.1} s"));
         say(format_args!("{images} images, {captioned} with captions"));
-        if *given_up > 0 {
-            say(format_args!("{given_up} images lack a part: see `weimocir dead list`"));
-        }
-        if *left_out > 0 {
-            say(format_args!("{left_out} messages of the logs are no parts, and were left out"));
-        }
+        missing.tell(": run the same command again");
         let reindex = format!("weimocir reindex --collection {collection}");
         say(format_args!("back: {reindex} --model {former}"));
         say(format_args!("for good: {reindex} --drop-old"));
     }
-    Ok(if *given_up == 0 && *left_out == 0 { Done::Fully } else { Done::Partly })
+    Ok(missing.done())
 }
 
 #[cfg(test)]
