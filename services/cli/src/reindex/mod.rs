@@ -363,7 +363,7 @@ fn models(workers: &[WorkerInfo]) -> anyhow::Result<Vec<(String, String)>> {
         let fact = |name| worker.facts.get(name).cloned();
         let (Some(model), Some(source)) = (fact("model"), fact("source")) else {
             bail!(
-                "the encode worker {} (version {}) would not pass on what is another model's; nothing was changed. Replace it first",
+                "the encode worker {} (version {}) would not pass on what is another model's. Replace it first",
                 worker.id,
                 worker.version
             );
