@@ -12,6 +12,11 @@ pub enum TextError {
          be cut off (\"truncate\")"
     )]
     TooLong { index: usize, tokens: usize, limit: usize },
+    #[error(
+        "text {index} has {bytes} bytes, and no more than {limit} are read: shorten it, or let its end \
+         be cut off (\"truncate\")"
+    )]
+    TooManyBytes { index: usize, bytes: usize, limit: usize },
 }
 
 /// Every text fits after "failed to load the model: " or "failed to run the model: ".

@@ -7,7 +7,7 @@ use weimocir_domain::LongText;
 
 use crate::{
     error::{ModelError, TextError},
-    text::{TextTokenizer, Tokens},
+    text::{READ, TextTokenizer, Tokens},
 };
 
 #[derive(Debug, Clone)]
@@ -40,10 +40,14 @@ impl TextPreprocessor {
 
     fn one(&self, index: usize, text: &str, long: LongText) -> Result<Tokens, ModelError> {
         let tokens = self.tokenizer.encode(index, text, self.context)?;
-        if tokens.truncated && long == LongText::Refuse {
-            let (tokens, limit) = (tokens.whole, self.context);
-            return Err(TextError::TooLong { index, tokens, limit }.into());
+        if !tokens.truncated || long == LongText::Truncate {
+            return Ok(tokens);
         }
-        Ok(tokens)
+        let error = if text.len() > READ {
+            TextError::TooManyBytes { index, bytes: text.len(), limit: READ }
+        } else {
+            TextError::TooLong { index, tokens: tokens.whole, limit: self.context }
+        };
+        Err(error.into())
     }
 }

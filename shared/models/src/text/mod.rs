@@ -15,6 +15,10 @@ pub(crate) use files::TokenizerFiles;
 
 use crate::error::{ModelError, TextError};
 
+/// Bytes of a text that are read, far more than any model's context.
+// because: tokens take hundreds of bytes each, and cleaning takes as many passes as entities are nested
+pub(crate) const READ: usize = 8 << 10;
+
 pub(crate) struct TextTokenizer {
     inner: Tokenizer,
     cleaning: Cleaning,
@@ -32,7 +36,7 @@ enum Cleaning {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
     pub(crate) ids: Vec<u32>,
-    /// How many ids the whole text has.
+    /// How many ids all that was read has.
     pub(crate) whole: usize,
     /// The text was longer than the model's context, and its end is missing.
     pub(crate) truncated: bool,
@@ -79,7 +83,7 @@ impl TextTokenizer {
         text: &str,
         context: usize,
     ) -> Result<Tokens, ModelError> {
-        if text.trim().is_empty() {
+        if beginning(text).trim().is_empty() {
             return Err(TextError::Empty { index }.into());
         }
         self.framed(index, text, context)
@@ -92,22 +96,22 @@ impl TextTokenizer {
         text: &str,
         context: usize,
     ) -> Result<Tokens, ModelError> {
-        let text = match self.cleaning {
-            Cleaning::Own => Cow::Borrowed(text),
-            Cleaning::OpenAi => Cow::Owned(clean::clean(text)),
+        let read = beginning(text);
+        let cleaned = match self.cleaning {
+            Cleaning::Own => Cow::Borrowed(read),
+            Cleaning::OpenAi => Cow::Owned(clean::clean(read)),
         };
         let encoding = self
             .inner
-            .encode_fast(text, true)
+            .encode_fast(cleaned, true)
             .map_err(|e| ModelError::Tokenize { index, reason: e.to_string() })?;
         let mut ids = encoding.get_ids().to_vec();
         let whole = ids.len();
-        let truncated = whole > context;
-        if let (true, Some(&end)) = (truncated, ids.last()) {
+        if let (true, Some(&end)) = (whole > context, ids.last()) {
             ids.truncate(context.saturating_sub(1));
             ids.push(end);
         }
-        Ok(Tokens { ids, whole, truncated })
+        Ok(Tokens { ids, whole, truncated: whole > context || read.len() < text.len() })
     }
 
     /// A sentence as people write it.
@@ -124,6 +128,12 @@ impl std::fmt::Debug for TextTokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "TextTokenizer({} tokens)", self.inner.get_vocab_size(true))
     }
+}
+
+/// What is read of a text.
+fn beginning(text: &str) -> &str {
+    let end = (0..=text.len().min(READ)).rev().find(|&at| text.is_char_boundary(at));
+    &text[..end.unwrap_or(0)]
 }
 
 fn parse_json(json: &[u8]) -> tokenizers::Result<Tokenizer> {

@@ -8,8 +8,10 @@ use std::{
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde::Deserialize;
 
-use super::{TextTokenizer, TokenizerFiles, byte_pairs, tidy};
-use crate::error::ModelError;
+use weimocir_domain::LongText;
+
+use super::{READ, TextTokenizer, TokenizerFiles, byte_pairs, tidy};
+use crate::{error::ModelError, text_preprocessor::TextPreprocessor};
 
 const CONTEXT: usize = 77;
 const WORD_PIECES: &[u8] = include_bytes!("../../vocabularies/bert-base-uncased.txt");
@@ -118,6 +120,30 @@ fn a_text_that_fits_exactly_is_not_cut() {
         let tokens = clip.encode(0, &vec!["dog"; words].join(" "), CONTEXT).unwrap();
         assert_eq!((tokens.ids.len(), tokens.truncated), (CONTEXT, truncated));
         assert_eq!(tokens.ids.last(), Some(&49407));
+    }
+}
+
+/// Millions of tokens would take the memory of a worker, and each level of an entity a pass of
+/// OpenAI's cleaning.
+#[test]
+fn of_a_text_without_end_the_beginning_is_read() {
+    for files in [byte_pairs(), TokenizerFiles::OpenAi(openai_merges()), TokenizerFiles::Blip] {
+        let tokenizer = TextPreprocessor::new(load(&files).unwrap(), CONTEXT);
+        let tokens = |text: &str, long| Ok(tokenizer.tokens(&[text.to_owned()], long)?.remove(0));
+        let error = |text: &str, long| tokens(text, long).map_err(|e: ModelError| e.to_string());
+        let nested = format!("&{}", "amp;".repeat(1_000_000));
+        let digits = "0 ".repeat(1_000_000);
+        for text in [nested, "é".repeat(1_000_000), digits.clone()] {
+            assert!(tokens(&text, LongText::Truncate).unwrap().truncated);
+            let error = error(&text, LongText::Refuse).unwrap_err();
+            assert!(error.contains("000 bytes") || error.contains("001 bytes"), "{error}");
+        }
+        let read = error(&digits[..READ], LongText::Refuse).unwrap_err();
+        assert!(read.contains("has 4098 tokens"), "{read}");
+        let of_all = tokens(&digits, LongText::Truncate).unwrap();
+        assert_eq!(of_all.ids, tokens(&digits[..READ], LongText::Truncate).unwrap().ids);
+        let blank = error(&format!("{}dog", " ".repeat(READ)), LongText::Truncate).unwrap_err();
+        assert!(blank.contains("is empty"), "{blank}");
     }
 }
 
