@@ -12,6 +12,8 @@ mod encoder;
 mod encoder_handle;
 mod error;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hub;
 mod image;
 mod kernels;

@@ -130,8 +130,16 @@ impl std::fmt::Debug for TextTokenizer {
     }
 }
 
+/// What transformers' `CLIPTokenizer` is with OpenAI's merges.
+#[cfg(fuzzing)]
+pub(crate) fn hugging_face_clip(merges: &[u8]) -> tokenizers::Result<TextTokenizer> {
+    let (vocabulary, merges) = byte_pairs::parse_openai(merges)?;
+    let inner = byte_pairs::hugging_face(vocabulary, merges)?;
+    Ok(TextTokenizer { inner, cleaning: Cleaning::Own })
+}
+
 /// What is read of a text.
-fn beginning(text: &str) -> &str {
+pub(crate) fn beginning(text: &str) -> &str {
     let end = (0..=text.len().min(READ)).rev().find(|&at| text.is_char_boundary(at));
     &text[..end.unwrap_or(0)]
 }
