@@ -80,6 +80,10 @@ test-faults: .build/nats.done build ## Try every fault 20 times on real processe
 fuzz: cargo ## Fuzz what reads untrusted bytes, a minute each (needs a nightly Rust)
 	@fuzz/run 60
 
+.PHONY: sanitize
+sanitize: cargo ## Test what has unsafe blocks under AddressSanitizer (needs a nightly Rust)
+	@tests/sanitize
+
 # A folder of further files to submit.
 HOSTILE ?=
 
