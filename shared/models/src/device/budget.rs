@@ -69,7 +69,7 @@ const UNFELT: Duration = Duration::from_millis(2);
 /// How long batches take, learned from those that ran.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// One that fills its budget.
+    /// One of ingest work that fills its budget.
     full: Option<Duration>,
     /// One of queries.
     queries: Option<Duration>,
@@ -79,21 +79,18 @@ impl Pace {
     pub(super) fn learn(&mut self, lane: Lane, cost: Cost, budget: Budget, took: Duration) {
         let share = |part: usize, of: usize| part as f64 / of.max(1) as f64;
         let filled = share(cost.images, budget.images).max(share(cost.tokens, budget.tokens));
-        if filled > 0.0 {
-            blend(&mut self.full, took.div_f64(filled.min(1.0)));
-        }
-        if lane == Lane::Query {
-            blend(&mut self.queries, took);
+        match lane {
+            Lane::Query => blend(&mut self.queries, took),
+            Lane::Ingest if filled > 0.0 => blend(&mut self.full, took.div_f64(filled.min(1.0))),
+            Lane::Ingest => {}
         }
     }
 
-    /// The part of a budget that takes no longer than a batch of queries.
-    pub(super) fn of_a_query(&self, budget: Budget) -> Budget {
-        self.within(budget, self.queries.unwrap_or_default().max(UNFELT))
-    }
-
-    /// The part of a budget that takes no longer than this, at least one image and one token.
-    fn within(&self, budget: Budget, time: Duration) -> Budget {
+    /// The part of a budget that takes no longer than two batches of queries, at least one image and one token.
+    // because: a device may take as long for one job as for several, and with the time of one batch of
+    // queries would be given one job for ever
+    pub(super) fn beside_queries(&self, budget: Budget) -> Budget {
+        let time = (self.queries.unwrap_or_default() * 2).max(UNFELT);
         let Some(full) = self.full.filter(|full| *full > time) else { return budget };
         let part = |of: usize| ((of as f64 * time.div_duration_f64(full)) as usize).max(1);
         Budget { images: part(budget.images), tokens: part(budget.tokens) }
@@ -171,34 +168,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_budget_is_cut_to_what_fits_the_time() {
-        let budget = Budget { images: 8, tokens: 512 };
+    fn ingest_work_takes_no_longer_than_two_batches_of_queries() {
+        let (budget, ms) = (Budget { images: 8, tokens: 512 }, Duration::from_millis);
         let mut pace = Pace::default();
-        let quick = Duration::from_millis(10);
-        assert_eq!(pace.within(budget, quick), budget);
+        assert_eq!(pace.beside_queries(budget), budget);
         // four images in 20 ms: eight would take 40
         let four = Cost { images: 4, tokens: 0, longest: 0 };
-        pace.learn(Lane::Ingest, four, budget, Duration::from_millis(20));
-        assert_eq!(pace.within(budget, quick), Budget { images: 2, tokens: 128 });
-        assert_eq!(pace.within(budget, Duration::from_millis(1)), Budget { images: 1, tokens: 12 });
-        assert_eq!(pace.within(budget, Duration::from_millis(40)), budget);
+        pace.learn(Lane::Ingest, four, budget, ms(20));
+        assert_eq!(pace.beside_queries(budget), Budget { images: 1, tokens: 25 });
+        let text = Cost { images: 0, tokens: 16, longest: 16 };
+        pace.learn(Lane::Query, text, budget, ms(5));
+        assert_eq!(pace.beside_queries(budget), Budget { images: 2, tokens: 128 });
+        // 5, 5, 5 and 25
+        pace.learn(Lane::Query, text, budget, ms(25));
+        assert_eq!(pace.beside_queries(budget), Budget { images: 4, tokens: 256 });
         // a job above the budget counts as one that fills it
         let long = Cost { images: 0, tokens: 5_000, longest: 500 };
-        pace.learn(Lane::Ingest, long, budget, Duration::from_millis(80));
-        assert_eq!(pace.within(budget, Duration::from_millis(25)).images, 4);
-    }
-    #[test]
-    fn a_query_waits_no_longer_than_it_takes() {
-        let budget = Budget { images: 8, tokens: 512 };
-        let mut pace = Pace::default();
-        let full = Cost { images: 8, tokens: 0, longest: 0 };
-        pace.learn(Lane::Ingest, full, budget, Duration::from_millis(80));
-        // nothing is known of queries: two milliseconds of eighty
-        assert_eq!(pace.of_a_query(budget), Budget { images: 1, tokens: 12 });
-        let text = Cost { images: 0, tokens: 128, longest: 16 };
-        pace.learn(Lane::Query, text, budget, Duration::from_millis(20));
-        assert_eq!(pace.of_a_query(budget), Budget { images: 2, tokens: 128 });
-        pace.learn(Lane::Query, full, budget, Duration::from_millis(80));
-        assert_eq!(pace.of_a_query(budget), Budget { images: 3, tokens: 224 });
+        pace.learn(Lane::Ingest, long, budget, ms(120));
+        assert_eq!(pace.beside_queries(budget).images, 2);
     }
 }

@@ -16,9 +16,8 @@ use super::{Budget, Cost, DeviceError, Lane, Queues, Timed, answer::Batch, budge
 // of ingest work in every eight
 const QUERIES_IN_A_ROW: u32 = 8;
 
-/// How long after a query people count as searching. A batch of ingest work takes no longer meanwhile than a
-/// batch of queries has of late.
-// because: a query waits for the batch under way, and so for no longer than it takes itself
+/// How long after a query people count as searching: batches of ingest work are short meanwhile.
+// because: a query waits for the batch under way, and shall not wait much longer than it takes itself
 const SEARCHING: Duration = Duration::from_secs(5);
 
 pub(super) type Answer<R> = Result<Timed<R>, DeviceError>;
@@ -157,7 +156,7 @@ impl<J, R> Lanes<J, R> {
         let searching = self.last_query.is_some_and(|last| last.elapsed() < SEARCHING);
         let batch = if ingest_is_due && !self.ingest.is_empty() {
             self.queries_in_a_row = 0;
-            let budget = if searching { self.pace.of_a_query(budget) } else { budget };
+            let budget = if searching { self.pace.beside_queries(budget) } else { budget };
             fill(Lane::Ingest, &mut self.ingest, budget)
         } else {
             self.queries_in_a_row =
@@ -178,4 +177,30 @@ fn fill<J, R>(lane: Lane, waiting: &mut VecDeque<Waiting<J, R>>, budget: Budget)
         waiting.pop_front().into_iter().for_each(|next| batch.push(next));
     }
     batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ingest_work_comes_in_short_batches_while_people_search() {
+        let budget = Budget { images: 8, tokens: 512 };
+        let queue = Queue::<(), ()>::new(Queues { batch: budget, ..Queues::default() });
+        let push = |lane: Lane, cost| {
+            let place = Arc::clone(queue.room(lane)).try_acquire_owned().unwrap();
+            queue.push(lane, (), cost, Instant::now(), place).unwrap()
+        };
+        let ms = Duration::from_millis;
+        let _answers: Vec<_> = (0..20).map(|_| push(Lane::Ingest, Cost::IMAGE)).collect();
+        let batch = queue.next_batch(budget).unwrap();
+        assert_eq!((batch.lane(), batch.cost().images), (Lane::Ingest, 8));
+        queue.ran(Lane::Ingest, batch.cost(), budget, ms(80));
+        let _answer = push(Lane::Query, Cost { images: 0, tokens: 8, longest: 8 });
+        let batch = queue.next_batch(budget).unwrap();
+        assert_eq!((batch.lane(), batch.cost().images), (Lane::Query, 0));
+        queue.ran(Lane::Query, batch.cost(), budget, ms(20));
+        let batch = queue.next_batch(budget).unwrap();
+        assert_eq!((batch.lane(), batch.cost().images), (Lane::Ingest, 4));
+    }
 }
