@@ -1,4 +1,4 @@
-//! The sketch: about 100 bytes a row at d = 512, enough to pass over all but one row in a few hundred.
+//! The sketch: 121 bytes a row at d = 512, enough to pass over all but one row in a few hundred.
 //!
 //! Codes are nibbles, two to a byte, all from one table of 16 values each, so that one shuffle looks
 //! up a nibble of 64 rows at once (André, Kermarrec and Le Scouarnec, "Cache locality is not enough",
@@ -90,7 +90,7 @@ impl Layout {
         self.columns.iter().sum()
     }
 
-    /// Codes, scales (the upper halves of f32, group by group) and head of a block.
+    /// Codes, scales (packed, group by group) and head of a block.
     pub(crate) fn split<'a>(&self, block: &'a [u8]) -> (&'a [u8], &'a [u16], &'a Head) {
         let (codes, rest) = block.split_at(self.codes() * BLOCK);
         let (scales, head) = rest.split_at(SCALED * BLOCK * 2);

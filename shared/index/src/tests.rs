@@ -16,7 +16,7 @@ use roaring::RoaringBitmap;
 use weimocir_domain::{Beta, Composed, ImageId, exact_dot};
 
 use crate::{
-    Entry, Found, Guarantee, Index, IndexError, LEARN, Memory, Restoring, Wanted,
+    Entry, Footprint, Found, Guarantee, Index, IndexError, LEARN, Memory, Restoring, Wanted,
     basis::Basis,
     kernels::{Estimates, Instructions},
     sketch::{BLOCK, SCALE_ROUNDING, pack, unpack},
@@ -517,6 +517,16 @@ fn a_packed_scale_is_off_by_its_rounding_at_most() {
     }
     assert_eq!(unpack(pack(0.0)), 2.0_f32.powi(-46));
     assert!(unpack(pack(f32::MAX)) > 2.6e5);
+}
+
+/// What `weimocir plan` and the README's figures count with.
+#[test]
+fn codes_take_so_many_bytes() {
+    let mut gallery = Gallery::new(Kind::Clustered, 512, 1, 3);
+    gallery.put(0..300);
+    gallery.learn();
+    let Footprint { sketch, codes, .. } = gallery.index.footprint();
+    assert_eq!((sketch, codes), (121.0, 1_209.0));
 }
 
 #[test]
