@@ -35,8 +35,18 @@ pub struct Reached {
     pub handed_out: u64,
     /// The message up to which everything is settled; the greatest number, if nothing is left.
     pub settled: u64,
+    /// What was given to them and is not settled.
+    pub in_work: u64,
     /// What waits or is in work.
     pub left: u64,
+}
+
+impl Reached {
+    /// A number that rises with every message that is handed out or settled, and with nothing else.
+    // because: one that is never settled holds `settled` back, whatever becomes of those after it
+    pub fn moved(&self) -> u64 {
+        (2 * self.handed_out).saturating_sub(self.in_work)
+    }
 }
 
 impl Bus {
@@ -91,16 +101,17 @@ impl Bus {
     /// How far the workers of a durable are. Without such a durable nothing is left.
     pub async fn reached(&self, stream: &str, durable: &str) -> Result<Reached, BusError> {
         let Some(info) = self.consumer(stream, durable).await? else {
-            return Ok(Reached { handed_out: 0, settled: u64::MAX, left: 0 });
+            return Ok(Reached { handed_out: 0, settled: u64::MAX, in_work: 0, left: 0 });
         };
         let handed_out = info.delivered.stream_sequence;
-        let left = info.num_pending + info.num_ack_pending as u64;
-        let settled = match (left, info.num_ack_pending) {
+        let in_work = info.num_ack_pending as u64;
+        let left = info.num_pending + in_work;
+        let settled = match (left, in_work) {
             (0, _) => u64::MAX,
             (_, 0) => handed_out,
             _ => info.ack_floor.stream_sequence,
         };
-        Ok(Reached { handed_out, settled, left })
+        Ok(Reached { handed_out, settled, in_work, left })
     }
 
     /// The last message that a stream has taken.

@@ -6,7 +6,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -88,7 +88,9 @@ async fn work_boxed(
         places: Arc::new(Semaphore::new(pull.in_flight + KEPT)),
         permits: Arc::new(Semaphore::new(pull.in_flight)),
     };
-    let keeps = Arc::new(AtomicBool::new(false));
+    let keeps = Arc::new(AtomicUsize::new(0));
+    // because: before its first value the gauge would be missing from what is exposed, rather than 0
+    metrics::gauge!(names::DELIVERIES_KEPT, "step" => pull.step).increment(0);
     let (fatal, stopping) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
     loop {
@@ -270,8 +272,8 @@ struct Task {
     ack_wait: Duration,
     fatal: CancellationToken,
     stopping: CancellationToken,
-    /// Whether the worker has kept anything for later yet.
-    keeps: Arc<AtomicBool>,
+    /// How many deliveries have been for later and are not settled.
+    keeps: Arc<AtomicUsize>,
 }
 
 impl Task {
@@ -299,11 +301,17 @@ impl Task {
     ) -> Result<(), Failure> {
         let permits = permit.semaphore().clone();
         let kept = metrics::gauge!(names::DELIVERIES_KEPT, "step" => self.step);
-        let mut pause = PAUSE;
+        let (mut pause, mut is_kept) = (PAUSE, false);
         loop {
             let outcome = self.handle(delivery, handler).await;
-            let Err(Failure::Later(reason)) = &outcome else { return outcome };
-            self.tell_of_kept(reason);
+            let Err(Failure::Later(reason)) = &outcome else {
+                self.keeps.fetch_sub(usize::from(is_kept), Ordering::Relaxed);
+                return outcome;
+            };
+            if !is_kept {
+                is_kept = true;
+                self.tell_of_kept(reason);
+            }
             drop(permit);
             let waiting = async {
                 sleep(pause).await;
@@ -320,12 +328,11 @@ impl Task {
         }
     }
 
-    /// Once for a worker, since it may keep a hundred for hours.
+    /// Warns of the first that is kept, since there may be a hundred for hours.
     fn tell_of_kept(&self, reason: &str) {
-        if self.keeps.swap(true, Ordering::Relaxed) {
-            tracing::debug!(step = self.step, reason, "kept for later");
-        } else {
-            tracing::warn!(step = self.step, reason, "deliveries are kept for later");
+        match self.keeps.fetch_add(1, Ordering::Relaxed) {
+            0 => tracing::warn!(step = self.step, reason, "deliveries are kept for later"),
+            _ => tracing::debug!(step = self.step, reason, "kept for later"),
         }
     }
 

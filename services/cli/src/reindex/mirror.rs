@@ -39,6 +39,12 @@ pub(super) const AT_ONCE: usize = 500;
 const SUBMISSIONS: usize = 64;
 /// How often the dead letters are looked through.
 const LETTERS: Duration = Duration::from_secs(1);
+/// How often a full lane is tried again, with patience.
+// because: 64 submissions ask the server at the same time
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Parts that are awaited, each at a revision.
+type Parts = HashMap<(ImageId, Part), Revision>;
 
 /// One generation's way to another.
 pub(super) struct Mirror<'a> {
@@ -57,9 +63,9 @@ pub(super) struct Mirror<'a> {
     /// What each of them said last.
     last: HashMap<Shard, (ImageId, ImageState)>,
     /// What was submitted and has not come.
-    open: HashMap<(ImageId, Part), Revision>,
+    open: Parts,
     /// What has not come in time, or found the lane full and at a standstill.
-    pub(super) late: HashMap<(ImageId, Part), Revision>,
+    pub(super) late: Parts,
     pub(super) images: u64,
     pub(super) captioned: u64,
     /// Images of which a part became a dead letter.
@@ -321,11 +327,7 @@ impl<'a> Mirror<'a> {
                 Part::Captions => &[Part::Captions],
             };
             for &end in ends {
-                for parts in [&mut self.open, &mut self.late] {
-                    if parts.get(&(image, end)).is_some_and(|awaited| *awaited <= revision) {
-                        parts.remove(&(image, end));
-                    }
-                }
+                strike([&mut self.open, &mut self.late], (image, end), revision);
             }
             let state = self.held.entry(image).or_default();
             let before = *state;
@@ -355,11 +357,8 @@ impl<'a> Mirror<'a> {
         }
         let is_image = subjects::is_encode_image(&letter.subject);
         let part = if is_image { Part::Image } else { Part::Captions };
-        for parts in [&mut self.open, &mut self.late] {
-            if parts.get(&(image, part)) == Some(&revision) {
-                parts.remove(&(image, part));
-                self.given_up.insert(image);
-            }
+        if strike([&mut self.open, &mut self.late], (image, part), revision) {
+            self.given_up.insert(image);
         }
     }
 
@@ -429,43 +428,58 @@ impl Target<'_> {
     /// Says whether the lane has taken it: with patience a full one is waited for only while it goes on.
     async fn put_in_lane<T: Message>(&self, subject: &str, work: &T) -> anyhow::Result<bool> {
         let subject = subjects::in_lane(subject, &self.model);
-        let mut progress = Progress::begin();
+        let (mut progress, mut next_word) = (Progress::default(), Instant::now() + STALL);
         loop {
-            // because: with patience for each, a million parts would take years
-            let submitted = match self.stands_still.load(Ordering::Relaxed) {
-                true => self.bus.offer(&subject, work).await,
-                false => self.bus.submit(&subject, work).await,
+            // because: `submit` waits longer for a full queue than patience may be
+            let submitted = match self.patience {
+                Some(_) => self.bus.offer(&subject, work).await,
+                None => self.bus.submit(&subject, work).await,
             };
             match submitted {
                 Ok(_) => {
                     self.stands_still.store(false, Ordering::Relaxed);
                     return Ok(true);
                 }
-                Err(SubmitError::Full { .. }) if self.stands_still.load(Ordering::Relaxed) => {
-                    return Ok(false);
-                }
-                Err(SubmitError::Full { .. }) => {
-                    tracing::warn!("the queue is full; waiting for the workers");
-                }
+                Err(SubmitError::Full { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            if let Some(patience) = self.patience
-                && progress.has_stalled(self.lane_reached().await?, Instant::now(), patience)
-            {
-                self.stands_still.store(true, Ordering::Relaxed);
+            if Instant::now() >= next_word {
+                next_word = Instant::now() + STALL;
+                tracing::warn!("the queue is full; waiting for the workers");
             }
+            let Some(patience) = self.patience else { continue };
+            // because: with patience for each, a million parts would take years
+            if self.stands_still.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            if progress.has_stalled(self.lane_moved().await?, Instant::now(), patience) {
+                self.stands_still.store(true, Ordering::Relaxed);
+                return Ok(false);
+            }
+            sleep(RETRY).await;
         }
     }
 
-    /// How far the lane's workers are, in messages of its stream.
-    async fn lane_reached(&self) -> Result<u64, BusError> {
+    /// How far the lane's queues have moved.
+    async fn lane_moved(&self) -> Result<u64, BusError> {
         let mut sum = 0;
         for Pull { stream, durable, .. } in weimocir_encode::lane(&self.model, 1, ACK_WAIT) {
-            let reached = self.bus.reached(stream, &durable).await?;
-            sum += reached.settled.min(reached.handed_out);
+            sum += self.bus.reached(stream, &durable).await?.moved();
         }
         Ok(sum)
     }
+}
+
+/// Awaits a part no longer at a revision or at an older one. Says whether it was awaited.
+fn strike(awaited: [&mut Parts; 2], part: (ImageId, Part), revision: Revision) -> bool {
+    let mut was_awaited = false;
+    for parts in awaited {
+        if parts.get(&part).is_some_and(|at| *at <= revision) {
+            parts.remove(&part);
+            was_awaited = true;
+        }
+    }
+    was_awaited
 }
 
 /// Has the reader's place compared with the end that the log has now.
@@ -499,4 +513,34 @@ async fn logs(bus: &Bus, name: &Collection, shards: u16) -> Result<Vec<ShardLog>
 
 fn read<T: Message>(entry: &LogEntry) -> Result<T, WireError> {
     decode(&entry.payload, Encoding::MessagePack)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_or_never_will_ends_the_wait_for_it_and_for_what_is_older() {
+        let part = (ImageId::of(b"hat"), Part::Image);
+        let at = |revision: Option<u64>| -> Parts {
+            revision.map(|revision| (part, Revision(revision))).into_iter().collect()
+        };
+        for (open, late, struck) in [
+            (None, None, false),
+            (Some(7), None, true),
+            (None, Some(7), true),
+            (Some(7), Some(6), true),
+            (Some(8), Some(6), true),
+            (Some(8), None, false),
+        ] {
+            let (mut still_open, mut still_late) = (at(open), at(late));
+            let found = strike([&mut still_open, &mut still_late], part, Revision(7));
+            let newer = |revision: Option<u64>| at(revision.filter(|revision| *revision > 7));
+            assert_eq!(found, struck, "{open:?} {late:?}");
+            assert_eq!((still_open, still_late), (newer(open), newer(late)), "{open:?} {late:?}");
+        }
+        let mut other: Parts = [((part.0, Part::Captions), Revision(1))].into();
+        assert!(!strike([&mut other, &mut at(None)], part, Revision(7)));
+        assert_eq!(other.len(), 1);
+    }
 }

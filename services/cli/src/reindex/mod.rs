@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
 use serde::Serialize;
-use tokio::time::sleep;
+use tokio::{sync::OnceCell, time::sleep};
 use weimocir_client::Gallery;
 use weimocir_domain::{Collection, LongText, ModelId};
 use weimocir_models::ModelSource;
@@ -41,7 +41,8 @@ pub(crate) struct ReindexArgs {
     /// change is made, or with --drop-old, wait for nothing that makes no progress
     #[arg(long)]
     give_up: bool,
-    /// How long --give-up waits without progress
+    /// How long --give-up waits without progress, in each of its waits; up to ten seconds longer, as it looks
+    /// no more often, and half a minute where the server does not answer
     // because: what a dead worker had comes again after half a minute, and so does what failed for a while
     #[arg(long, default_value_t = 120, value_name = "SECONDS", requires = "give_up",
         value_parser = clap::value_parser!(u64).range(1..))]
@@ -122,7 +123,14 @@ pub(crate) async fn run(args: ReindexArgs, shared: Shared) -> anyhow::Result<Don
     let bus = shared.connect().await?;
     let collections = Collections::open(&bus).await?;
     let record = collections.lately(&shared.collection).await?;
-    let run = Run { bus, collections, name: record.name.clone(), args, show: !shared.json };
+    let run = Run {
+        bus,
+        collections,
+        name: record.name.clone(),
+        args,
+        show: !shared.json,
+        shared_settled: OnceCell::new(),
+    };
     match &run.args.model {
         Some(asked) => {
             let reindexed = Box::pin(run.reindex(record, asked)).await?;
@@ -138,6 +146,8 @@ struct Run {
     name: Collection,
     args: ReindexArgs,
     show: bool,
+    /// Whether the queues that all models share were settled, once that was awaited.
+    shared_settled: OnceCell<bool>,
 }
 
 impl Run {

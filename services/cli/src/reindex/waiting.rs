@@ -17,12 +17,9 @@ pub(super) const STALL: Duration = Duration::from_secs(10);
 /// By so much a worker's clock may be late when it cuts a delivery off.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// What was reached last, and when.
-#[derive(Debug)]
-pub(super) struct Progress {
-    reached: u64,
-    at: Instant,
-}
+/// How far queues had moved when they last did, and when that was; nothing before the first look.
+#[derive(Debug, Default)]
+pub(super) struct Progress(Option<(u64, Instant)>);
 
 /// Queues whose workers are awaited, each up to a message.
 struct Awaited<'a> {
@@ -34,16 +31,15 @@ struct Awaited<'a> {
 }
 
 impl Progress {
-    pub(super) fn begin() -> Self {
-        Self { reached: 0, at: Instant::now() }
-    }
-
-    /// Whether nothing more was reached for longer than `patience`.
-    pub(super) fn has_stalled(&mut self, reached: u64, now: Instant, patience: Duration) -> bool {
-        if reached > self.reached {
-            (self.reached, self.at) = (reached, now);
+    /// Whether they have not moved for longer than `patience`, by `Reached::moved` of all of them.
+    pub(super) fn has_stalled(&mut self, moved: u64, now: Instant, patience: Duration) -> bool {
+        match self.0 {
+            Some((before, since)) if moved <= before => now.duration_since(since) > patience,
+            _ => {
+                self.0 = Some((moved, now));
+                false
+            }
         }
-        now.duration_since(self.at) > patience
     }
 }
 
@@ -64,6 +60,20 @@ impl Run {
         former: &ModelId,
         bar: &ProgressBar,
     ) -> anyhow::Result<bool> {
+        // because: what workers have at hand there is the same, whichever generation is asked about
+        let shared = self.shared_settled.get_or_try_init(|| self.until_shared_settled(bar));
+        let is_shared_settled = *shared.await?;
+        // because: what workers had at hand may have been passed on
+        let up_to = self.bus.last_sequence(LANES_STREAM).await?;
+        let queues = weimocir_encode::lane(former, 1, ACK_WAIT).map(|queue| (queue, up_to)).into();
+        let lane = Awaited { queues, model: Some(former), until: None };
+        let is_lane_settled = self.until_reached(&lane, bar).await?;
+        bar.set_message("");
+        Ok(is_shared_settled && is_lane_settled)
+    }
+
+    /// As `until_settled`, of the queues that all models share.
+    async fn until_shared_settled(&self, bar: &ProgressBar) -> anyhow::Result<bool> {
         // because: workers know for as long what served before; twice, as clocks differ
         sleep(2 * LATELY).await;
         let [images, captions] = weimocir_encode::queues(1, ACK_WAIT);
@@ -75,15 +85,7 @@ impl Run {
         // because: whoever asked before the change is cut off by then, and what is kept for later, perhaps of
         // another collection and for ever, or comes again asks anew what serves
         let until = Some(Instant::now() + HANDLING + SLACK);
-        let shared = Awaited { queues, model: None, until };
-        let is_shared_settled = self.until_reached(&shared, bar).await?;
-        // because: what workers had at hand may have been passed on
-        let up_to = self.bus.last_sequence(LANES_STREAM).await?;
-        let queues = weimocir_encode::lane(former, 1, ACK_WAIT).map(|queue| (queue, up_to)).into();
-        let lane = Awaited { queues, model: Some(former), until: None };
-        let is_lane_settled = self.until_reached(&lane, bar).await?;
-        bar.set_message("");
-        Ok(is_shared_settled && is_lane_settled)
+        self.until_reached(&Awaited { queues, model: None, until }, bar).await
     }
 
     async fn until_reached(
@@ -92,16 +94,16 @@ impl Run {
         bar: &ProgressBar,
     ) -> anyhow::Result<bool> {
         let (mut progress, mut next_word, mut pause) =
-            (Progress::begin(), Instant::now() + STALL, STALL);
+            (Progress::default(), Instant::now() + STALL, STALL);
         loop {
-            let (reached, left) = self.reached(&awaited.queues).await?;
+            let (moved, left) = self.reached(&awaited.queues).await?;
             let now = Instant::now();
             if left == 0 || awaited.until.is_some_and(|until| now > until) {
                 return Ok(true);
             }
             let name = awaited.name(left);
             bar.set_message(format!(", waiting for {name}"));
-            let has_stalled = |patience| progress.has_stalled(reached, now, patience);
+            let has_stalled = |patience| progress.has_stalled(moved, now, patience);
             if self.patience().is_some_and(has_stalled) {
                 tracing::warn!("not waiting for {name}");
                 return Ok(false);
@@ -115,18 +117,18 @@ impl Run {
         }
     }
 
-    /// Up to which message everything is settled, all queues together, and how much is left where that is not
-    /// as far as is awaited.
+    /// How far the queues have moved, all together, and how much is left where not everything is settled that
+    /// is awaited.
     async fn reached(&self, queues: &[(Pull, u64)]) -> Result<(u64, u64), BusError> {
-        let (mut reached, mut left) = (0, 0);
+        let (mut moved, mut left) = (0, 0);
         for (Pull { stream, durable, .. }, up_to) in queues {
             let now = self.bus.reached(stream, durable).await?;
-            reached += now.settled.min(*up_to);
+            moved += now.moved();
             if now.settled < *up_to {
                 left += now.left;
             }
         }
-        Ok((reached, left))
+        Ok((moved, left))
     }
 
     /// # Errors
@@ -173,16 +175,39 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
+    use weimocir_runtime::Reached;
+
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
     fn what_goes_on_has_not_stalled() {
-        let patience = Duration::from_secs(30);
-        let mut progress = Progress::begin();
-        let mut now = progress.at;
-        for (reached, expected) in [(7, false), (8, false), (8, true), (7, true), (9, false)] {
-            now += patience + Duration::from_secs(1);
-            assert_eq!(progress.has_stalled(reached, now, patience), expected, "{reached}");
+        let mut progress = Progress::default();
+        let mut now = Instant::now();
+        for (moved, expected) in [(7, false), (8, false), (8, true), (7, true), (9, false)] {
+            now += PATIENCE + Duration::from_secs(1);
+            assert_eq!(progress.has_stalled(moved, now, PATIENCE), expected, "{moved}");
+        }
+    }
+
+    #[test]
+    fn a_delivery_that_is_never_settled_is_no_standstill_of_the_others() {
+        let reached = |handed_out, in_work, left| Reached { handed_out, settled: 7, in_work, left };
+        let before = reached(500, 100, 300);
+        for (what, after, expected) in [
+            ("nothing", before, true),
+            ("more is submitted", reached(500, 100, 900), true),
+            ("one is settled", reached(500, 99, 299), false),
+            ("one is handed out", reached(501, 101, 300), false),
+            ("as many are settled as are handed out", reached(600, 100, 200), false),
+            ("all but one are settled", reached(700, 1, 1), false),
+        ] {
+            let (mut progress, now) = (Progress::default(), Instant::now());
+            assert!(!progress.has_stalled(before.moved(), now, PATIENCE), "{what}");
+            assert!(!progress.has_stalled(before.moved(), now + PATIENCE, PATIENCE), "{what}");
+            let later = now + PATIENCE + Duration::from_secs(1);
+            assert_eq!(progress.has_stalled(after.moved(), later, PATIENCE), expected, "{what}");
         }
     }
 }
