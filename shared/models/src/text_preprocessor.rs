@@ -43,8 +43,9 @@ impl TextPreprocessor {
         if !tokens.truncated || long == LongText::Truncate {
             return Ok(tokens);
         }
-        let error = if text.len() > READ {
-            TextError::TooManyBytes { index, bytes: text.len(), limit: READ }
+        let bytes = text.trim().len();
+        let error = if bytes > READ {
+            TextError::TooManyBytes { index, bytes, limit: READ }
         } else {
             TextError::TooLong { index, tokens: tokens.whole, limit: self.context }
         };

@@ -83,7 +83,7 @@ impl TextTokenizer {
         text: &str,
         context: usize,
     ) -> Result<Tokens, ModelError> {
-        if beginning(text).trim().is_empty() {
+        if beginning(text).is_empty() {
             return Err(TextError::Empty { index }.into());
         }
         self.framed(index, text, context)
@@ -111,7 +111,7 @@ impl TextTokenizer {
             ids.truncate(context.saturating_sub(1));
             ids.push(end);
         }
-        Ok(Tokens { ids, whole, truncated: whole > context || read.len() < text.len() })
+        Ok(Tokens { ids, whole, truncated: whole > context || read.len() < text.trim().len() })
     }
 
     /// A sentence as people write it.
@@ -138,8 +138,9 @@ pub(crate) fn hugging_face_clip(merges: &[u8]) -> tokenizers::Result<TextTokeniz
     Ok(TextTokenizer { inner, cleaning: Cleaning::Own })
 }
 
-/// What is read of a text.
-pub(crate) fn beginning(text: &str) -> &str {
+/// What is read of a text, white space around it left out.
+fn beginning(text: &str) -> &str {
+    let text = text.trim();
     let end = (0..=text.len().min(READ)).rev().find(|&at| text.is_char_boundary(at));
     &text[..end.unwrap_or(0)]
 }
