@@ -83,7 +83,7 @@ impl TextTokenizer {
         text: &str,
         context: usize,
     ) -> Result<Tokens, ModelError> {
-        if beginning(text).is_empty() {
+        if beginning(text).trim().is_empty() {
             return Err(TextError::Empty { index }.into());
         }
         self.framed(index, text, context)
@@ -138,9 +138,10 @@ pub(crate) fn hugging_face_clip(merges: &[u8]) -> tokenizers::Result<TextTokeniz
     Ok(TextTokenizer { inner, cleaning: Cleaning::Own })
 }
 
-/// What is read of a text, white space around it left out.
+/// What is read of a text; of one that is too long, white space around it is left out first.
+// because: OpenAI's tokenizer reads some of what Unicode calls white space
 fn beginning(text: &str) -> &str {
-    let text = text.trim();
+    let text = if text.len() > READ { text.trim() } else { text };
     let end = (0..=text.len().min(READ)).rev().find(|&at| text.is_char_boundary(at));
     &text[..end.unwrap_or(0)]
 }
