@@ -2,7 +2,7 @@
 //!
 //! Two bounded queues, queries before ingest. A batch is what waits in one queue when the thread is
 //! free, up to a budget of images and tokens: no timer. While people search, ingest work comes in
-//! batches that take no longer than a query may wait. `queue` chooses the batch, `answer` runs
+//! batches that take no longer than two of queries. `queue` chooses the batch, `answer` runs
 //! it, `budget` says how large it may be. What a job means is `encoder_handle`'s and
 //! `captioner`'s.
 
