@@ -1,4 +1,5 @@
-//! Searches and memory while far more pictures wait than the encoder can take.
+//! Searches and memory while far more pictures wait than the encoder can take. `WEIMOCIR_MODEL=simulated:10ms,8` gives
+//! the encoder a device of its own.
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 use std::{
