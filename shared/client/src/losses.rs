@@ -68,6 +68,9 @@ impl Losses {
             self.aside.extend(Loss::of(letter, &gallery.collection.name));
         }
         self.aside.retain(matters);
+        if self.aside.is_empty() {
+            return Ok(Vec::new());
+        }
         let serving = gallery.generation().await;
         Ok(self.aside.extract_if(.., |loss| loss.counts_in(&serving)).collect())
     }
